@@ -1,0 +1,5 @@
+import sys
+
+from cellapp.cli import main
+
+sys.exit(main())

@@ -1,0 +1,107 @@
+"""``python -m cellapp``: the same verbs as the pages, through the same functions."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from cellapp import DEFAULT_WEIGHTS, commands
+from cellapp.errors import CellappError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if all went well, 1 if an image or a check failed, 2 if it could not start."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        return given.run(given)
+    except CellappError as error:
+        print(f"cellapp: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("cellapp: stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    from cellapp.methods import METHODS, Options
+    from cellapp.simulate import PRESETS
+    from cellapp.training import TrainingConfig
+
+    parser = argparse.ArgumentParser(prog="python -m cellapp", description=__import__("cellapp").__doc__.split("\n")[0])
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    count = _command(verbs, "count", commands.count, "count the cells in images or in folders of images")
+    count.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
+    count.add_argument("--weights", default=DEFAULT_WEIGHTS, metavar="ID", help="default: %(default)s")
+    count.add_argument("--method", choices=METHODS, help="take the first weights of this method")
+    _flags(count, Options)
+    count.add_argument("--out", type=Path, metavar="DIR", help="write counts.csv, density maps, points and overlays")
+    _device(count)
+
+    _command(verbs, "methods", commands.methods, "list the methods")
+
+    weights = _command(verbs, "weights", commands.weights, "list or verify the weights on this machine")
+    weights.add_argument("action", choices=["list", "verify"])
+    _command(verbs, "verify", commands.verify, "count the known answer of all weights")
+
+    evaluate = _command(verbs, "evaluate", commands.evaluate, "count dotted images and compare with the dots")
+    _folder(evaluate, required=True)
+    evaluate.add_argument("--weights", default=DEFAULT_WEIGHTS, metavar="ID", help="default: %(default)s")
+    evaluate.add_argument("--distance", type=float, default=5.0, help="px between a peak and its dot (default: 5)")
+    evaluate.add_argument("--record", metavar="NAME", help="keep the figures in the manifest as scores on NAME")
+    _flags(evaluate, Options)
+    _device(evaluate)
+
+    train = _command(verbs, "train", commands.train, "train weights from dotted images or from the simulator")
+    _folder(train, required=False)
+    train.add_argument("--preset", choices=PRESETS, help="train on this preset of the simulator instead of a folder")
+    train.add_argument("--n-train", type=int, default=32, help="images to learn from (default: 32)")
+    train.add_argument("--n-val", type=int, default=32, help="images that choose the best epoch (default: 32)")
+    train.add_argument("--start", metavar="ID", help="weights to begin with (default: from scratch)")
+    train.add_argument("--out", required=True, metavar="ID", help="name of the new weights, such as fcrn-a/mine")
+    train.add_argument("--title", help="what a list shows (default: the name)")
+    train.add_argument("--licence", default="not stated", help="terms of the weights, as their data allow")
+    train.add_argument("--data-name", help="how the manifest names the images")
+    train.add_argument("--cell-diameter", type=float, default=10.0, help="typical cell, px (default: 10)")
+    train.add_argument("--run", dest="folder", type=Path, help="folder of the run; resumes there (default: runs/ID)")
+    train.add_argument("--example", default="vgg-cells-1-000.png", metavar="FILE",
+                       help="image below examples/ whose count is kept as the known answer (default: %(default)s)")
+    train.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    _flags(train, TrainingConfig)
+    _device(train)
+
+    simulate = _command(verbs, "simulate", commands.simulate, "make images with known dots")
+    simulate.add_argument("--preset", choices=PRESETS, required=True)
+    simulate.add_argument("-n", type=int, default=1, help="number of images (default: 1)")
+    simulate.add_argument("--seed", type=int, default=0)
+    simulate.add_argument("--cells", type=int, help="cells in each image (default: as the preset draws them)")
+    simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
+    return parser
+
+
+def _command(verbs, name: str, run, about: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    return parser
+
+
+def _flags(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
+    """One flag per declared field; pydantic checks the value, the description is the help."""
+    for name, field in model.model_fields.items():
+        shown = "" if field.default is None else f" (default: {field.default})"
+        parser.add_argument(f"--{name.replace('_', '-')}", help=field.description + shown, metavar="VALUE")
+
+
+def _folder(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument("--images", type=Path, required=required, metavar="DIR", help="folder of the images")
+    parser.add_argument("--dots", type=Path, metavar="DIR", help="folder of the dots (default: that of the images)")
+    parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="such as '0*cell.png'")
+    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN")
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")

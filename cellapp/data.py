@@ -1,0 +1,72 @@
+"""Dotted images to train on and to measure with: from folders, or from the simulator."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+
+from cellapp.density import check_points
+from cellapp.dots import pair, read_dots
+from cellapp.errors import DotsError
+from cellapp.image import plane, read_image
+from cellapp.simulate import simulate
+
+
+@dataclass(frozen=True)
+class Dotted:
+    """One image with its ground truth: ``image`` (H, W) float32 as read, ``points`` (N, 2) float (y, x)."""
+
+    name: str
+    image: np.ndarray
+    points: np.ndarray
+
+
+def read_folder(
+    images: str | Path,
+    dots: str | Path | None = None,
+    *,
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    channel: str = "auto",
+) -> list[Dotted]:
+    """Read every image that has dots, sorted by name.
+
+    ``include`` and ``exclude`` are shell patterns on the image's file name (``0*cell.png``); without
+    ``include`` every image counts. Raises `DotsError` if nothing is left, or if dots lie outside.
+    """
+    pairs, alone = pair(images, dots)
+    wanted = [
+        (image, dots_file) for image, dots_file in pairs
+        if (not include or any(fnmatch(image.name, p) for p in include))
+        and not any(fnmatch(image.name, p) for p in exclude)
+    ]
+    if not wanted:
+        raise DotsError(f"{images}: no image with dots is left of {len(pairs) + len(alone)} images "
+                        f"({len(pairs)} with dots); check the folder of the dots and the patterns.")
+    return [_read_pair(image, dots_file, channel) for image, dots_file in wanted]
+
+
+def _read_pair(image_file: Path, dots_file: Path, channel: str) -> Dotted:
+    grey, _ = plane(read_image(image_file), channel)
+    try:
+        points = check_points(read_dots(dots_file), grey.shape)
+    except DotsError as error:
+        raise DotsError(f"{dots_file.name}: {error}") from error
+    return Dotted(image_file.name, grey, points)
+
+
+def simulated(preset: str, n: int, seed: int) -> list[Dotted]:
+    """``n`` images of a simulator preset; image i depends on the seed and on i alone."""
+    scenes = (simulate(preset, seed, index) for index in range(n))
+    return [Dotted(f"{preset}-{seed}-{index:05d}", scene.image.astype(np.float32), scene.points)
+            for index, scene in enumerate(scenes)]
+
+
+def split(data: list[Dotted], n_train: int, n_val: int, seed: int) -> tuple[list[Dotted], list[Dotted]]:
+    """Draw ``n_train`` and ``n_val`` different images by a seeded shuffle."""
+    if n_train < 1 or n_val < 1 or n_train + n_val > len(data):
+        raise DotsError(f"{len(data)} dotted images cannot give {n_train} for training and {n_val} for "
+                        "validation, at least one of each; ask for fewer or add images.")
+    order = np.random.default_rng(seed).permutation(len(data))
+    return [data[i] for i in order[:n_train]], [data[i] for i in order[n_train : n_train + n_val]]

@@ -1,0 +1,25 @@
+"""The errors a user can act on: each says what is wrong, where, and what to do."""
+
+
+class CellappError(Exception):
+    """A problem told in one sentence; front ends show it as it is, without a traceback."""
+
+
+class ImageError(CellappError):
+    """An image file that cannot be read, or that cannot mean what was asked of it."""
+
+
+class DotsError(CellappError):
+    """Dot annotations that cannot be read, or that do not fit their image."""
+
+
+class WeightsError(CellappError):
+    """Weights that are missing, damaged, or of another network than the one asked for."""
+
+
+class TrainingError(CellappError):
+    """Training that cannot start, or that cannot go on."""
+
+
+class Cancelled(CellappError):
+    """The user stopped the work; nothing is wrong."""

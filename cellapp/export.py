@@ -1,0 +1,74 @@
+"""Results as files: tables, maps, points, overlays, and all of them in one zip."""
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from cellapp.batch import COLUMNS, Result
+from cellapp.dots import points_csv
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+
+def counts_csv(results: Iterable[Result]) -> str:
+    """One line per image, columns `COLUMNS`. Text that a spreadsheet would run as a formula gets a ``'``."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        writer.writerow({key: _cell(value) for key, value in result.row().items()})
+    return out.getvalue()
+
+
+def _cell(value):
+    if isinstance(value, str):
+        return "'" + value if value.strip("  ").startswith(_FORMULA) else value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else value
+
+
+def density_tiff(density: np.ndarray) -> bytes:
+    """A float32 TIFF, (H, W), cells per pixel, as ImageJ opens it; its sum is the count."""
+    import tifffile
+
+    out = io.BytesIO()
+    tifffile.imwrite(out, density.astype(np.float32, copy=False), imagej=True,
+                     metadata={"axes": "YX", "unit": "pixel", "Info": "density map, cells per pixel"})
+    return out.getvalue()
+
+
+def png(rgb: np.ndarray) -> bytes:
+    """A PNG of an (H, W) or (H, W, 3) uint8 array."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "PNG")
+    return out.getvalue()
+
+
+def files_of(result: Result) -> dict[str, bytes]:
+    """The files of one counted image by name: density TIFF, points CSV, overlay PNG."""
+    from cellapp.figures import overlay
+
+    prediction = result.prediction
+    stem = f"{Path(result.name).stem}__{prediction.method}"
+    files = {f"{stem}_overlay.png": png(overlay(result.image, prediction, result.options.channel))}
+    if prediction.density is not None:
+        files[f"{stem}_density.tif"] = density_tiff(prediction.density)
+    if prediction.points is not None:
+        files[f"{stem}_points.csv"] = points_csv(prediction.points).encode()
+    return files
+
+
+def archive(table: str, files: dict[str, bytes]) -> bytes:
+    """A zip with ``counts.csv`` and the files; equal content gives equal bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as box:
+        for name, content in {"counts.csv": table.encode("utf-8-sig"), **files}.items():
+            box.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    return out.getvalue()

@@ -1,0 +1,472 @@
+"""Simulated cell images with known centres, after Lehmussola et al. 2007 (SIMCEP).
+
+The stages are those the paper describes; the implementation is our own, and the presets are calibrated on
+statistics (grey levels, profiles, areas, noise) of the VGG cells and of BBBC005.
+
+    population → shapes → texture → ideal image → optics → illumination → camera
+
+Lengths are in pixels, intensities are fractions of the camera's full scale until the camera makes 8 bits of
+them. A `Scene` field that is a (low, high) pair is drawn uniformly between the two, once an image.
+
+Departures from the paper: contours and textures come from banks drawn once from a fixed seed (turned and
+mirrored at random); the spline through a contour is uniform; the overlap of two cells is that of two discs;
+defocus is rounded to 12 levels; camera noise may be correlated between neighbouring pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Self
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.interpolate import CubicSpline
+
+from cellapp.errors import CellappError
+
+TRIES = 500  # to place one cell before the image is declared full
+BANK_SEED = 20070707  # of the contours and textures, the same for every image
+ANGLES = 128  # samples of a contour
+MOST_CELLS = 5000
+DEFOCUS_SIGMAS = np.geomspace(0.5, 5.0, 12)  # px; 0.5 = in focus
+
+BBBC005_COUNTS = (1, 5, 10, 14, 18, 23, 27, 31, 35, 40, 44, 48, 53, 57, 61, 66, 70, 74, 78, 83, 87, 91, 96, 100)
+
+Count = Annotated[int, Field(ge=0, le=MOST_CELLS)]
+Radius = Annotated[float, Field(ge=1.5, le=500)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[Annotated[float, Field(ge=0, le=50)], Annotated[float, Field(ge=0, le=50)]]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """One simulated image and all that is true of it."""
+
+    image: np.ndarray  # (H, W) uint8
+    points: np.ndarray  # (N, 2) float64 (y, x), sub-pixel centres
+    labels: np.ndarray  # (H, W) int32, 0 = background, k + 1 = the cell of points[k], top-most cell where they overlap
+    foreground: np.ndarray  # (H, W) bool, any cell
+    blur_sigma: np.ndarray  # (N,) px, each cell's defocus (that of its clump)
+    visible: np.ndarray  # (N,) fraction of the cell's area inside the image that no later cell covers
+    requested: int  # cells asked for; len(points) is what found room
+
+
+class Scene(BaseModel):
+    """Every parameter of the simulator. A (low, high) pair is drawn uniformly, once an image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: int = Field(256, ge=16, le=4096, description="image height, px")
+    width: int = Field(256, ge=16, le=4096, description="image width, px")
+
+    count_mean: float = Field(176, ge=0, le=5000, description="mean number of cells at this height × width")
+    count_sd: float = Field(61, ge=0, le=5000, description="standard deviation of the number of cells")
+    count_limits: tuple[Count, Count] = Field((74, 317), description="least and most cells; clipped to these")
+    counts: tuple[Count, ...] = Field((), description="if any, the number of cells is one of these instead")
+    clusters: int = Field(0, ge=0, le=1000, description="number of cluster centres")
+    cluster_share: Share = Field(0, description="probability that a cell belongs to a cluster, 0–1")
+    cluster_spread: Share = Field(0.05, description="standard deviation of a cluster, share of the image side")
+    overlap: Share = Field(1, description="largest share of a cell that another may cover, 0 none – 1 any")
+    placement_radius: float = Field(0, ge=0, le=100, description="radius of the overlap rule, px; 0 = `radius`")
+
+    radius: tuple[Radius, Radius] = Field((5, 5), description="mean cell radius, px")
+    radius_cv: float = Field(0, ge=0, le=0.1, description="cell-to-cell sd of the radius / its mean")
+    roughness: float = Field(0.1, ge=0, le=0.3, description="displacement of contour points / radius")
+    wander: float = Field(0.1, ge=0, le=0.3, description="shift of contour points along the contour, rad")
+
+    texture_persistence: float = Field(0.5, gt=0, le=1, description="amplitude of an octave / the one before")
+    texture_first: int = Field(2, ge=1, le=6, description="first octave k: a grid of 2^k × 2^k over the cell")
+    texture_octaves: int = Field(5, ge=1, le=8, description="number of octaves")
+    texture_floor: Share = Field(0.2, description="darkest intensity in a cell, share of full scale")
+    brightness_cv: float = Field(0, ge=0, le=0.5, description="cell-to-cell sd of the brightness / its mean")
+
+    depth_blur: float = Field(5, ge=0.5, le=5, description="σ of the most defocused clump, px; 0.5 = in focus")
+    blur_window: int = Field(9, ge=3, le=41, description="width of the truncated blur kernel, px, odd")
+    global_blur: Range = Field((0, 0), description="σ of the Gaussian blur of the whole image, px")
+    global_blur_steps: int = Field(0, ge=0, le=100, description="number of values σ can take; 0 = any")
+
+    illumination: Range = Field((1, 1), description="energy of the uneven light / energy of the cells")
+    misalignment: Range = Field((0, 0), description="the light's centre off the image's, half image widths")
+    autofluorescence: Range = Field((0, 0), description="energy of a cloudy background / energy of the cells")
+    noise_share: Share = Field(0, description="share of images with simplex noise in the background, 0–1")
+    noise_amplitude: Range = Field((0.1, 0.4), description="its height / median intensity of a cell")
+    noise_wavelength: tuple[Radius, Radius] = Field((60, 150), description="its longest wavelength, px")
+
+    gain: Range = Field((1, 1), description="grey level of a full-scale pixel / 255")
+    read_noise: Range = Field((2.5, 2.5), description="sd of the camera's noise, grey levels")
+    soft_noise: Range = Field((0, 0), description="sd of the noise that neighbours share, grey levels")
+    soft_noise_reach: float = Field(0.85, gt=0, le=3, description="σ of the blur that makes them share it, px")
+    photons: float = Field(0, ge=0, description="photons of a full-scale pixel (shot noise); 0 = no shot noise")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, value in self:
+            if name == "counts" or not isinstance(value, tuple):
+                continue
+            low, high = value
+            if low > high:
+                raise ValueError(f"{name}: the low end {low} is above the high end {high}")
+        if self.blur_window % 2 == 0:
+            raise ValueError("blur_window must be odd")
+        return self
+
+
+PRESETS: dict[str, Scene] = {
+    "vgg-cells": Scene(
+        radius=(5.03, 5.15), depth_blur=5, blur_window=9, global_blur=(0.7, 0.9),
+        illumination=(0.25, 0.32), misalignment=(0, 0.1), autofluorescence=(0.17, 0.25),
+        gain=(0.94, 1.0), read_noise=(1.0, 1.2), soft_noise=(2.5, 2.9),
+    ),
+    "bbbc005": Scene(
+        height=520, width=696, counts=BBBC005_COUNTS, clusters=5, cluster_share=0.25, overlap=0.2,
+        radius=(18, 18), radius_cv=0.02, depth_blur=0.5, global_blur=(0.23, 11.04), global_blur_steps=16,
+        illumination=(0, 0), gain=(0.85, 0.85), read_noise=(0.3, 0.6),
+    ),
+    "nuclei": Scene(
+        height=128, width=128, count_mean=5, count_sd=2, count_limits=(0, 12), clusters=4, cluster_share=0.3,
+        overlap=0.1, radius=(8, 14), radius_cv=0.08, roughness=0.15, texture_floor=0.3, depth_blur=3,
+        blur_window=5, illumination=(0.2, 1), misalignment=(0, 0.5), autofluorescence=(0, 0.1),
+        noise_share=0.5, gain=(0.6, 1), read_noise=(2.5, 8),
+    ),
+}  # fmt: skip
+
+
+def simulate(
+    scene: Scene | str, seed: int, index: int = 0, *, n: int | None = None, size: tuple[int, int] | None = None
+) -> Simulated:
+    """One simulated image with its ground truth.
+
+    Parameters
+    ----------
+    scene : Scene or str
+        The parameters, or the name of a preset.
+    seed, index : int
+        Of the data set, and of the image in it: the same pair gives the same image, in any order.
+    n : int, optional
+        Number of cells; without it, drawn from the scene's distribution, scaled to the area of `size`.
+    size : (int, int), optional
+        Height and width in px, instead of the scene's.
+
+    Raises
+    ------
+    CellappError
+        If there is no such preset, or `n` or `size` mean nothing.
+    """
+    scene = _scene(scene)
+    h, w = _size(scene, size)
+    rng = np.random.default_rng([seed, index])
+    draw = _Draw(*(float(rng.uniform(*getattr(scene, name))) for name in _Draw.__annotations__))
+    n = _number(scene, rng, (h, w), n)
+    # population → shapes → texture
+    points, sizes = _population(scene, rng, n, (h, w))
+    pixels, owner, values, margin = _cells(scene, rng, points, sizes * draw.radius, (h, w))
+    # ideal image: overlapping cells are averaged
+    canvas = (h + 2 * margin, w + 2 * margin)
+    layers = np.bincount(pixels, minlength=canvas[0] * canvas[1])
+    ideal = np.bincount(pixels, weights=values, minlength=layers.size) / np.maximum(layers, 1)
+    labels = np.zeros(layers.size, np.int32)
+    labels[pixels] = owner + 1
+    ideal, layers, labels = (a.reshape(canvas) for a in (ideal, layers, labels))
+    # optics → illumination → camera
+    light, clump_sigma = _optics(scene, rng, ideal, layers > 0, draw)
+    inside = (slice(margin, margin + h), slice(margin, margin + w))
+    light = light[inside] + _background(scene, rng, ideal[inside], draw)
+    image = _camera(scene, rng, light, draw)
+    at = np.round(points).astype(int) + margin
+    labels = np.ascontiguousarray(labels[inside])
+    own = np.bincount(owner[_is_inside(pixels, canvas, margin)], minlength=len(points))
+    seen = np.bincount(labels.ravel(), minlength=len(points) + 1)[1:]
+    return Simulated(
+        image, points, labels, labels > 0, clump_sigma[at[:, 0], at[:, 1]], seen / np.maximum(own, 1), n
+    )
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What is drawn once an image from the scene's (low, high) pairs, in this order."""
+
+    radius: float
+    global_blur: float
+    illumination: float
+    misalignment: float
+    autofluorescence: float
+    noise_amplitude: float
+    noise_wavelength: float
+    gain: float
+    read_noise: float
+    soft_noise: float
+
+
+def _scene(scene: Scene | str) -> Scene:
+    if isinstance(scene, Scene):
+        return scene
+    if scene not in PRESETS:
+        raise CellappError(f"There is no preset {scene!r}; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[scene]
+
+
+def _size(scene: Scene, size: tuple[int, int] | None) -> tuple[int, int]:
+    h, w = size if size is not None else (scene.height, scene.width)
+    if not (16 <= h <= 4096 and 16 <= w <= 4096):
+        raise CellappError(f"A simulated image of {h} × {w} px cannot be made; choose sides of 16 to 4096 px.")
+    return int(h), int(w)
+
+
+# --- population -------------------------------------------------------------------------------------------
+
+
+def _number(scene: Scene, rng: np.random.Generator, size: tuple[int, int], n: int | None) -> int:
+    """Number of cells asked for; one draw is spent in any case, so that `n` changes nothing before it."""
+    if scene.counts:
+        drawn = float(rng.choice(scene.counts))
+    else:
+        drawn = float(np.clip(rng.normal(scene.count_mean, scene.count_sd), *scene.count_limits))
+    if n is None:
+        n = round(drawn * size[0] * size[1] / (scene.height * scene.width))
+    if not 0 <= n <= 20000:
+        raise CellappError(f"{n} cells cannot be simulated; choose 0 to 20000.")
+    return int(n)
+
+
+def _population(
+    scene: Scene, rng: np.random.Generator, n: int, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres (N, 2) and relative sizes (N,) of the cells that found room."""
+    sizes = 1 + scene.radius_cv * np.clip(rng.standard_normal(n), -4, 4)
+    centres = rng.uniform(-0.5, np.subtract(size, 0.5), (scene.clusters, 2))
+    if scene.overlap >= 1:
+        return _positions(scene, rng, n, size, centres), sizes
+    radii = sizes * (scene.placement_radius or np.mean(scene.radius))
+    points = np.empty((n, 2))
+    placed = 0
+    for r in radii:
+        for point in _positions(scene, rng, TRIES, size, centres):
+            gap = np.hypot(*(points[:placed] - point).T)
+            near = gap < r + radii[:placed]
+            shared = _lens(gap[near], r, radii[:placed][near])
+            if (shared <= scene.overlap * np.pi * np.minimum(r, radii[:placed][near]) ** 2).all():
+                points[placed] = point
+                placed += 1
+                break
+        else:
+            break  # the image is full
+    return points[:placed], sizes[:placed]
+
+
+def _positions(scene: Scene, rng: np.random.Generator, n: int, size: tuple[int, int], centres: np.ndarray) -> np.ndarray:
+    """`n` positions inside the image, in clusters or uniform."""
+    points = rng.uniform(-0.5, np.subtract(size, 0.5), (n, 2))
+    if not len(centres) or not scene.cluster_share:
+        return points
+    chosen = centres[rng.integers(len(centres), size=n)]
+    near = chosen + rng.standard_normal((n, 2)) * scene.cluster_spread * np.array(size)
+    inside = ((near >= -0.5) & (near < np.subtract(size, 0.5))).all(1)
+    return np.where(((rng.random(n) < scene.cluster_share) & inside)[:, None], near, points)
+
+
+def _lens(gap: np.ndarray, r: float, other: np.ndarray) -> np.ndarray:
+    """Area shared by two discs of radii `r` and `other` at a distance `gap` < r + other."""
+    gap = np.maximum(gap, np.abs(r - other) + 1e-9)
+    a = np.arccos(np.clip((gap**2 + r**2 - other**2) / (2 * gap * r), -1, 1))
+    b = np.arccos(np.clip((gap**2 + other**2 - r**2) / (2 * gap * other), -1, 1))
+    return r**2 * (a - np.sin(2 * a) / 2) + other**2 * (b - np.sin(2 * b) / 2)
+
+
+# --- shapes and texture -----------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)
+def _contours(roughness: float, wander: float, bank: int = 1024) -> np.ndarray:
+    """(bank, ANGLES + 1) radius over angle of contours of mean radius about 1; the last column is the first.
+
+    Ten points of the unit circle, each shifted along the contour (`wander`) and displaced (`roughness`),
+    joined by a closed cubic spline (Lehmussola et al. 2007, equation of the shape model).
+    """
+    rng = np.random.default_rng(BANK_SEED)
+    shift = rng.uniform(-1, 1, (4, bank, 10))
+    t = 2 * np.pi * np.arange(10) / 10
+    xy = np.stack([roughness * shift[0] + np.cos(t + wander * shift[1]),
+                   roughness * shift[2] + np.sin(t + wander * shift[3])], -1)  # fmt: skip
+    xy = np.concatenate([xy, xy[:, :1]], 1)
+    curve = CubicSpline(np.arange(11), xy, axis=1, bc_type="periodic")(np.linspace(0, 10, 1000, endpoint=False))
+    angle, radius = np.arctan2(curve[..., 1], curve[..., 0]), np.hypot(curve[..., 0], curve[..., 1])
+    order = np.argsort(angle, axis=1)
+    angle, radius = np.take_along_axis(angle, order, 1), np.take_along_axis(radius, order, 1)
+    grid = np.linspace(-np.pi, np.pi, ANGLES + 1)
+    return np.stack([np.interp(grid, a, r, period=2 * np.pi) for a, r in zip(angle, radius, strict=True)])
+
+
+@lru_cache(maxsize=16)
+def _textures(side: int, box: float, persistence: float, first: int, octaves: int, floor: float) -> np.ndarray:
+    """(bank, side, side) textures in [floor, 1]; their grids span `box` px around the middle.
+
+    Value noise: octave k is a smoothed random grid of 2^k × 2^k, bicubic, weighted persistence^k. Octaves far
+    finer than a pixel are left out.
+    """
+    bank = int(np.clip(2_000_000 // side**2, 32, 1024))
+    rng = np.random.default_rng(BANK_SEED)
+    total = np.zeros((bank, side, side))
+    where = np.clip((np.arange(side) - (side - 1) / 2) / box + 0.5, 0, 1)
+    for k in range(first, first + octaves):
+        cells = 2**k
+        if k > first and cells > 4 * box:
+            break
+        weights = _interpolation(where * cells - 0.5, cells)
+        total += persistence**k * (weights @ _smooth(rng.random((bank, cells, cells))) @ weights.T)
+    low, high = total.min((1, 2), keepdims=True), total.max((1, 2), keepdims=True)
+    return floor + (1 - floor) * (total - low) / (high - low)
+
+
+def _smooth(grid: np.ndarray) -> np.ndarray:
+    """Mean over 3 × 3 of the last two axes, edges repeated."""
+    cells = grid.shape[-1]
+    grid = np.pad(grid, [(0, 0)] * (grid.ndim - 2) + [(1, 1)] * 2, mode="edge")
+    return sum(grid[..., i : i + cells, j : j + cells] for i in range(3) for j in range(3)) / 9
+
+
+def _interpolation(where: np.ndarray, cells: int) -> np.ndarray:
+    """(len(where), cells) weights of cubic convolution (a = −½; linear below 3 cells), edges repeated."""
+    base = np.floor(where).astype(int)
+    weights = np.zeros((len(where), cells))
+    for tap in range(-1, 3):
+        d = np.abs(where - (base + tap))
+        if cells < 3:
+            w = np.maximum(1 - d, 0)
+        else:
+            w = np.where(d <= 1, (1.5 * d - 2.5) * d**2 + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
+        np.add.at(weights, (np.arange(len(where)), np.clip(base + tap, 0, cells - 1)), w)
+    return weights
+
+
+def _cells(
+    scene: Scene, rng: np.random.Generator, points: np.ndarray, radii: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Pixels of all cells: flat index on a canvas with a margin, owner, intensity; and the margin in px."""
+    n = len(points)
+    contours = _contours(scene.roughness, scene.wander)
+    half = int(np.ceil(scene.radius[1] * contours.max() * (1 + 4 * scene.radius_cv))) + 1
+    margin = half + scene.blur_window // 2 + 1
+    box = 2.0 * np.mean(scene.radius)
+    textures = _textures(2 * half + 1, box, scene.texture_persistence, scene.texture_first,
+                         scene.texture_octaves, scene.texture_floor)  # fmt: skip
+    contour, texture = rng.integers(len(contours), size=n), rng.integers(len(textures), size=n)
+    turn, mirror = rng.integers(ANGLES, size=n), rng.random(n) < 0.5
+    bright = np.maximum(1 + scene.brightness_cv * rng.standard_normal(n), 0.05)
+    # (n, side, side): distance and angle of every tile pixel from the sub-pixel centre
+    middle = np.round(points).astype(int)
+    step = np.arange(-half, half + 1)
+    dy = (step - (points - middle)[:, :1])[:, :, None]
+    dx = (step - (points - middle)[:, 1:])[:, None, :]
+    angle = (np.arctan2(np.where(mirror[:, None, None], -dy, dy), dx) / (2 * np.pi) + 0.5) * ANGLES
+    low = np.minimum(angle.astype(int), ANGLES - 1)
+    k = contour[:, None, None]
+    at = (low + turn[:, None, None]) % ANGLES
+    edge = contours[k, at] + (angle - low) * (contours[k, at + 1] - contours[k, at])
+    mask = dy**2 + dx**2 <= (radii[:, None, None] * edge) ** 2
+    mask[:, half, half] = True
+    owner, i, j = np.nonzero(mask)
+    values = textures[texture[owner], i, np.where(mirror[owner], 2 * half - j, j)] * bright[owner]
+    row, col = (middle[owner] + margin - half).T + (i, j)
+    return row * (size[1] + 2 * margin) + col, owner, values, margin
+
+
+def _is_inside(pixels: np.ndarray, canvas: tuple[int, int], margin: int) -> np.ndarray:
+    row, col = np.divmod(pixels, canvas[1])
+    return (row >= margin) & (row < canvas[0] - margin) & (col >= margin) & (col < canvas[1] - margin)
+
+
+# --- optics -----------------------------------------------------------------------------------------------
+
+
+def _optics(
+    scene: Scene, rng: np.random.Generator, ideal: np.ndarray, union: np.ndarray, draw: _Draw
+) -> tuple[np.ndarray, np.ndarray]:
+    """The blurred image, and the defocus σ of every pixel's clump in px.
+
+    Cells that touch share one depth |N(0, 1)|; depths are scaled so that the deepest clump has `depth_blur`.
+    Every pixel is spread with the Gaussian of its own clump (truncated, energy kept).
+    """
+    number, clump = cv2.connectedComponents(union.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    depth = np.abs(rng.standard_normal(number))
+    depth[0] = 0
+    sigma = 0.5 + (scene.depth_blur - 0.5) * depth / max(depth.max(), 1e-9)
+    level = np.abs(np.log(sigma[:, None] / DEFOCUS_SIGMAS)).argmin(1)
+    offset = np.arange(scene.blur_window) - scene.blur_window // 2
+    blurred = np.zeros_like(ideal)
+    per_pixel = level[clump]
+    for k in np.unique(level):
+        kernel = np.exp(-0.5 * (offset / DEFOCUS_SIGMAS[k]) ** 2)
+        kernel /= kernel.sum()
+        part = np.where(per_pixel == k, ideal, 0)
+        blurred += cv2.sepFilter2D(part, cv2.CV_64F, kernel, kernel, borderType=cv2.BORDER_CONSTANT)
+    whole = draw.global_blur
+    if whole > 0.1:
+        blurred = cv2.GaussianBlur(blurred, (0, 0), whole, borderType=cv2.BORDER_CONSTANT)
+    return blurred, np.hypot(sigma, whole)[clump]
+
+
+# --- illumination and background --------------------------------------------------------------------------
+
+
+def _background(scene: Scene, rng: np.random.Generator, ideal: np.ndarray, draw: _Draw) -> np.ndarray:
+    """Uneven light, autofluorescence and simplex noise, their energies relative to the cells'."""
+    h, w = ideal.shape
+    energy = np.square(ideal).sum()
+    y, x = np.linspace(-1, 1, h)[:, None], np.linspace(-1, 1, w)
+    direction = rng.uniform(0, 2 * np.pi)
+    cy, cx = draw.misalignment * np.sin(direction), draw.misalignment * np.cos(direction)
+    distance = (y - cy) ** 2 + (x - cx) ** 2
+    light = _with_energy(1 - distance / distance.max(), draw.illumination * energy)
+    cloud = np.zeros((h, w))
+    for cells in (2, 4):
+        rows, cols = (_interpolation(np.linspace(0, cells - 1, m), cells) for m in (h, w))
+        cloud += rows @ _smooth(rng.random((cells, cells))) @ cols.T
+    cloud -= cloud.min()
+    light += _with_energy(cloud, draw.autofluorescence * energy)
+    if rng.random() < scene.noise_share and ideal.any():
+        height = draw.noise_amplitude * np.median(ideal[ideal > 0])
+        light += height * _simplex(rng, (h, w), draw.noise_wavelength)
+    return light
+
+
+def _with_energy(field: np.ndarray, energy: float) -> np.ndarray:
+    """`field` scaled so that the sum of its squares is `energy`."""
+    return field * np.sqrt(energy / max(np.square(field).sum(), 1e-12))
+
+
+def _simplex(rng: np.random.Generator, size: tuple[int, int], wavelength: float, octaves: int = 3) -> np.ndarray:
+    """Simplex noise in [0, 1]: gradient noise on a triangular lattice (Perlin 2001), halving octaves."""
+    total = np.zeros(size)
+    for k in range(octaves):
+        y, x = np.mgrid[: size[0], : size[1]] / (wavelength / 2**k)
+        skew = (x + y) * (np.sqrt(3) - 1) / 2
+        i, j = np.floor(x + skew).astype(int), np.floor(y + skew).astype(int)
+        unskew = (3 - np.sqrt(3)) / 6
+        x0, y0 = x - i + (i + j) * unskew, y - j + (i + j) * unskew
+        turn = rng.uniform(0, 2 * np.pi, (j.max() + 2, i.max() + 2))
+        right = x0 > y0
+        for di, dj in ((0, 0), (right.astype(int), (~right).astype(int)), (1, 1)):
+            dx, dy = x0 - di + (di + dj) * unskew, y0 - dj + (di + dj) * unskew
+            t = turn[j + dj, i + di]
+            reach = np.maximum(0.5 - dx**2 - dy**2, 0) ** 4
+            total += 0.5**k * reach * (dx * np.cos(t) + dy * np.sin(t))
+    return (total - total.min()) / max(np.ptp(total), 1e-12)
+
+
+# --- camera -----------------------------------------------------------------------------------------------
+
+
+def _camera(scene: Scene, rng: np.random.Generator, light: np.ndarray, draw: _Draw) -> np.ndarray:
+    """Gain, shot noise, read noise, clipping: 8-bit grey levels."""
+    light = light * draw.gain
+    if scene.photons:
+        light = light + np.sqrt(np.maximum(light, 0) / scene.photons) * rng.standard_normal(light.shape)
+    levels = 255 * light + draw.read_noise * rng.standard_normal(light.shape)
+    if draw.soft_noise:
+        sigma = scene.soft_noise_reach
+        kernel = cv2.getGaussianKernel(2 * int(np.ceil(3 * sigma)) + 1, sigma)
+        noise = cv2.sepFilter2D(rng.standard_normal(light.shape), cv2.CV_64F, kernel, kernel)
+        levels += draw.soft_noise / np.square(kernel).sum() * noise
+    return np.clip(np.round(levels), 0, 255).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""What the Streamlit pages share. The only part of cellapp that knows Streamlit."""

@@ -1,0 +1,97 @@
+"""The controls of the Count page, in the order of use: images, channel and cell size, weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from cellapp import DEFAULT_WEIGHTS
+from cellapp import weights as store
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file to count; ``id`` is unique in the session and changes with the content."""
+
+    id: str
+    name: str
+    read: object                                             # () -> bytes
+
+    def content(self) -> bytes:
+        return self.read()
+
+
+def go_on() -> None:
+    """Forget that the user had stopped the counting: new work starts by itself."""
+    st.session_state["stopped"] = False
+
+
+def images() -> list[Upload]:
+    """The drop zone and the sample button."""
+    files = st.file_uploader("Images", accept_multiple_files=True, key="files", on_change=go_on,
+                             help="PNG, JPEG, BMP or TIFF, 8 to 32 bits, grey or colour. Files stay in the memory "
+                                  "of this server for your session and are never passed on.")
+    if files:
+        return [Upload(f.file_id, f.name, f.getvalue) for f in files]
+    st.button("Try a sample", icon=":material/science:", on_click=_take_sample, width="stretch",
+              help="A simulated image, so the true number of cells is known.")
+    if not st.session_state.get("sample"):
+        return []
+    return [Upload(f"sample-{p.stem}", p.name, p.read_bytes) for p in sample_files()]
+
+
+def sample_files() -> list[Path]:
+    """The bundled example images (not their label masks)."""
+    return sorted(p for p in EXAMPLES.glob("*.png") if not p.stem.endswith("_labels"))
+
+
+def _take_sample() -> None:
+    st.session_state["sample"] = True
+    go_on()
+
+
+def weights() -> store.Weights:
+    """Which weights count; the first choice is trained on nothing but simulated images."""
+    rows = store.manifest()
+    names = list(rows)
+    first = names.index(DEFAULT_WEIGHTS) if DEFAULT_WEIGHTS in names else 0
+    chosen = st.selectbox("Method and weights", names, index=first, key="weights", on_change=go_on,
+                          format_func=lambda name: rows[name].title)
+    row = rows[chosen]
+    score = "; ".join(f"off by {s.mae:.1f} cells an image on {s.data}" for s in row.scores) or "not measured yet"
+    st.caption(f"Trained on {row.trained_on}: cells about {row.input.cell_diameter:g} px across, "
+               f"{row.input.polarity}. Measured: {score}.")
+    return row
+
+
+def reading(row: store.Weights, channels: tuple[str, ...]) -> None:
+    """Channel (where an image has several) and cell size; `options` reads what is chosen here."""
+    if len(channels) > 1:
+        st.selectbox("Channel that shows the cells", ["auto", "mean", *channels], key="channel", on_change=go_on,
+                     help="auto takes the one channel that holds nearly all the variation, or else their mean.")
+    st.number_input("Typical cell diameter (px)", min_value=2.0, max_value=1000.0, value=None, step=1.0,
+                    placeholder=f"{row.input.cell_diameter:g}, as in training", key="diameter", on_change=go_on,
+                    help="If your cells are larger or smaller than those of the training images, say so: the image "
+                         "is brought to that scale for counting, and the maps back to yours.")
+
+
+def remember_channels(upload: Upload, names: tuple[str, ...]) -> None:
+    """Keep a file's channel names, which are known only once it has been read."""
+    st.session_state.setdefault("channels", {})[upload.id] = names
+
+
+def channels(uploads: list[Upload]) -> tuple[str, ...]:
+    """The channel names of the files with several channels, each once."""
+    known = st.session_state.get("channels", {})
+    names = {name: None for u in uploads for name in known.get(u.id, ()) if len(known[u.id]) > 1}
+    return tuple(names)
+
+
+def options():
+    """The reading options chosen so far."""
+    from cellapp.methods import Options
+
+    return Options(channel=st.session_state.get("channel") or "auto",
+                   cell_diameter=st.session_state.get("diameter") or None)

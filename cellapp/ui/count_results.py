@@ -1,0 +1,139 @@
+"""The results of the Count page: the number, the linked panes, the table of all images, the downloads."""
+
+import datetime
+import hashlib
+
+import pandas as pd
+import streamlit as st
+
+from cellapp import weights as store
+from cellapp.batch import Result
+from cellapp.export import archive, counts_csv, density_tiff, files_of, png
+from cellapp.figures import VIEWS, overlay, panes
+from cellapp.methods import METHODS, Options
+from cellapp.ui.count_form import Upload
+from cellapp.ui.count_run import key_of
+from cellapp.ui.shelf import Shelf
+
+
+def show(uploads: list[Upload], row: store.Weights, options: Options, shelf: Shelf, narrow: bool) -> None:
+    """Everything about the images counted so far."""
+    done = [(u, shelf.row(key_of(u, row, options))) for u in uploads if key_of(u, row, options) in shelf]
+    if not done:
+        return
+    index = _chosen(done)
+    upload, short = done[index]
+    if short.prediction is None:
+        st.error(short.message, icon=":material/error:")
+    else:
+        result = shelf.get(key_of(upload, row, options), upload.content())
+        _head(result, row, [r for _, r in done])
+        _panes(result, narrow)
+    if len(done) > 1:
+        _table([r for _, r in done])
+    _downloads(done, upload, row, options, shelf)
+
+
+def _chosen(done: list[tuple[Upload, Result]]) -> int:
+    """Which image is shown: chosen in the list or in the table."""
+    if len(done) == 1:
+        return 0
+    picked = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
+    if picked != st.session_state.get("picked", []):         # the table was clicked since the last run
+        st.session_state["picked"] = picked
+        if picked and picked[0] < len(done):
+            st.session_state["shown"] = picked[0]
+    if st.session_state.get("shown", 0) >= len(done):
+        st.session_state["shown"] = 0
+    return st.selectbox("Image shown", range(len(done)), key="shown",
+                        format_func=lambda k: f"{k + 1}. {_label(done[k][1])}")
+
+
+def _label(result: Result) -> str:
+    return f"{result.name}: {result.prediction.rounded} cells" if result.prediction else f"{result.name}: not counted"
+
+
+def _head(result: Result, row: store.Weights, all_results: list[Result]) -> None:
+    prediction = result.prediction
+    counted = [r.prediction for r in all_results if r.prediction]
+    columns = st.columns([2, 1, 1] if len(counted) > 1 else [2, 1])
+    columns[0].metric(f"Cells in {_plain(result.name)}", f"{prediction.rounded:,}",
+                      help=METHODS[prediction.method].meaning)
+    columns[1].metric("Peaks found", f"{len(prediction.points):,}",
+                      help="Cells found one by one as peaks of the map: a second opinion on the count.")
+    if len(counted) > 1:
+        columns[2].metric(f"All {len(counted)} images", f"{round(sum(p.count for p in counted)):,}")
+    height, width = prediction.shape
+    st.caption(f"Sum of the density map: {prediction.count:.2f} · {row.title} · {width}×{height} px, "
+               f"{result.image.bit_depth} bits · {prediction.seconds:.2f} s on {prediction.device} · "
+               "no interval: these weights are not calibrated yet")
+    if result.message:
+        st.info(_plain(result.message), icon=":material/info:")
+    if prediction.rounded and abs(len(prediction.points) - prediction.count) > 0.35 * prediction.count:
+        st.warning("The sum of the map and the number of peaks disagree by more than a third: look at the panes "
+                   "before you trust this number. Cells of another size or a dark-on-bright image are common causes.",
+                   icon=":material/warning:")
+
+
+def _plain(text: str) -> str:
+    """File names are shown as they are, never as Markdown."""
+    return "".join("\\" + c if c in r"\`*_{}[]()#+-.!|<>~$:" else c for c in text)
+
+
+def _panes(result: Result, narrow: bool) -> None:
+    views = st.segmented_control("Views", VIEWS, selection_mode="multi", default=VIEWS, key="views",
+                                 label_visibility="collapsed")
+    if not views:
+        st.caption("Choose a view.")
+        return
+    figure = panes(result.image, result.prediction, channel=result.options.channel, views=tuple(views),
+                   stacked=narrow)
+    st.plotly_chart(figure, key="panes", config={"scrollZoom": not narrow, "displaylogo": False},
+                    alt=f"{', '.join(views)} of {result.name}: {result.prediction.rounded} cells")
+
+
+def _table(results: list[Result]) -> None:
+    frame = pd.DataFrame([
+        {"Image": r.name, "Cells": r.prediction and r.prediction.rounded,
+         "Peaks": r.prediction and len(r.prediction.points),
+         "Size (px)": r.image and f"{r.image.shape[1]}×{r.image.shape[0]}",
+         "Bits": r.image and r.image.bit_depth, "Seconds": r.prediction and r.prediction.seconds,
+         "Status": r.status, "Message": r.message} for r in results])
+    st.dataframe(frame, hide_index=True, key="table", on_select="rerun", selection_mode="single-row",
+                 column_config={"Seconds": st.column_config.NumberColumn(format="%.2f")},
+                 alt="All images with their counts; choose a row to show that image")
+
+
+def _downloads(done, upload: Upload, row: store.Weights, options: Options, shelf: Shelf) -> None:
+    """Files are made when their button is pressed, not on every run."""
+    rows = [result for _, result in done]
+
+    def full() -> Result:
+        return shelf.get(key_of(upload, row, options), upload.content())
+
+    def everything() -> bytes:
+        files = {}
+        for other, result in done:
+            if result.prediction:
+                files |= files_of(shelf.get(key_of(other, row, options), other.content()))
+        return archive(counts_csv(rows), files)
+
+    table = counts_csv(rows)
+    buttons = [("counts.csv", lambda: table.encode("utf-8-sig"), "counts.csv", "text/csv")]
+    short = shelf.row(key_of(upload, row, options))
+    if short.prediction:
+        stem = f"{short.name.rsplit('.', 1)[0]}__{short.prediction.method}"
+        buttons += [
+            ("Overlay", lambda: _overlay_png(full()), f"{stem}_overlay.png", "image/png"),
+            ("Density map", lambda: density_tiff(full().prediction.density), f"{stem}_density.tif", "image/tiff"),
+            ("Points", lambda: files_of(full())[f"{stem}_points.csv"], f"{stem}_points.csv", "text/csv"),
+        ]
+    day, mark = datetime.date.today().isoformat(), hashlib.sha256(table.encode()).hexdigest()[:8]
+    buttons.append(("All as zip", everything, f"counts_{day}_{mark}.zip", "application/zip"))
+    for column, (label, data, name, mime) in zip(st.columns(5), buttons, strict=False):
+        column.download_button(label, data, name, mime, key=f"download-{label}", on_click="ignore",
+                               icon=":material/download:", width="stretch")
+
+
+def _overlay_png(result: Result) -> bytes:
+    return png(overlay(result.image, result.prediction, result.options.channel))
