@@ -10,11 +10,13 @@ from importlib import import_module
 
 import streamlit as st
 
+WARM = ("cellapp.methods", "cellapp.figures", "scipy.ndimage", "skimage.feature", "pandas", "cv2")
+
 
 @contextlib.asynccontextmanager
 async def lifespan(_app):
-    """Import torch while the first visitor still reads the page."""
-    threading.Thread(target=import_module, args=("cellapp.methods",), daemon=True).start()
+    """Import what counting needs while the first visitor still reads the page."""
+    threading.Thread(target=lambda: [import_module(name) for name in WARM], daemon=True).start()
     yield
 
 

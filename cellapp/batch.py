@@ -71,7 +71,8 @@ def count_one(source: str | PathLike | bytes, counter: Counter, options: Options
     except Cancelled:
         raise
     except CellappError as error:
-        return Result(shown, "error", str(error), image)
+        message = str(error)
+        return Result(shown, "error", message if message.startswith(shown) else f"{shown}: {message}", image)
     except MemoryError:
         return Result(shown, "error", f"{shown}: not enough memory for this image; crop it or close other programs.",
                       image)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from cellapp import DEFAULT_WEIGHTS
 from cellapp import weights as store
 from cellapp.errors import CellappError
 
@@ -33,6 +34,8 @@ def _jsonable(value):
     """JSON knows no nan: a figure that does not exist is null."""
     if isinstance(value, dict):
         return {key: _jsonable(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -42,12 +45,9 @@ def count(given: argparse.Namespace) -> int:
     from cellapp.files import write_atomic
     from cellapp.methods import Options, load
 
-    weights_id = given.weights
-    if given.method and store.find(weights_id).method != given.method:
-        weights_id = next((row.id for row in store.manifest().values() if row.method == given.method), given.method)
-    counter = load(weights_id, given.device)
     options = _declared(Options, given)
-    results = []
+    counter = load(_weights_id(given), given.device)
+    results, taken = [], set()
     for path in _image_files(given.images):
         result = count_one(path, counter, options)
         row = result.row()
@@ -56,7 +56,7 @@ def count(given: argparse.Namespace) -> int:
                 f"{row['seconds']:.2f} s)" if result.status == "ok" else f"error: {result.message}")
         _print(given, {key: row[key] for key in keys}, line)
         if given.out and result.status == "ok":
-            for name, content in files_of(result).items():
+            for name, content in files_of(result, taken).items():
                 write_atomic(given.out / name, content)
         results.append(result.without_arrays())
     if given.out:
@@ -64,12 +64,27 @@ def count(given: argparse.Namespace) -> int:
     return int(any(result.status != "ok" for result in results))
 
 
+def _weights_id(given: argparse.Namespace) -> str:
+    """The weights asked for; those of ``--method`` where only that is given. Never others than asked for."""
+    if given.method is None:
+        return given.weights or DEFAULT_WEIGHTS
+    if given.weights:
+        row = store.find(given.weights)
+        if row.method != given.method:
+            raise CellappError(f"{row.id} are weights of {row.method}, not of {given.method}; leave one of the two out.")
+        return row.id
+    have = [row.id for row in store.manifest().values() if row.method == given.method]
+    if not have:
+        raise CellappError(f"There are no weights of {given.method} here; train some or choose another method.")
+    return DEFAULT_WEIGHTS if DEFAULT_WEIGHTS in have else have[0]
+
+
 def _image_files(given: list[str]) -> list[Path]:
-    from cellapp.dots import IMAGE_SUFFIXES
+    from cellapp.dots import IMAGE_SUFFIXES, image_files
 
     files = []
     for path in map(Path, given):
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else [path]
+        inside = image_files(path) if path.is_dir() else [path]
         if not inside:
             raise CellappError(f"{path}: there is no image in this folder "
                                f"({', '.join(sorted(IMAGE_SUFFIXES))} are looked for).")
@@ -102,8 +117,10 @@ def weights(given: argparse.Namespace) -> int:
 def verify(given: argparse.Namespace) -> int:
     from cellapp.verify import verify as check
 
-    failed = 0
-    for row in store.manifest().values():
+    failed, rows = 0, store.manifest().values()
+    if not rows:
+        raise CellappError(f"{store.folder()}: there are no weights here to verify.")
+    for row in rows:
         try:
             difference = check(row)
             _print(given, {"weights": row.id, "ok": True, "difference": difference},

@@ -17,6 +17,7 @@ from cellapp.image import read_image
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 DOT_SUFFIXES = {".png", ".csv"}
 _HEADERS = (("y", "x"), ("axis-0", "axis-1"))               # both as (row, column)
+_NOT_AN_IMAGE = re.compile(r"[_-]labels?$", re.IGNORECASE)     # a label mask, such as `simulate` writes beside its images
 _DECORATION = re.compile(r"[_-]?(dots|dot|cells|cell|points|point|labels|annotation)(?=$|_)", re.IGNORECASE)
 
 
@@ -41,10 +42,15 @@ def _from_csv(path: Path) -> np.ndarray:
     except (OSError, UnicodeDecodeError) as error:
         raise DotsError(f"{path.name}: cannot be read as text ({error}); save it as a UTF-8 CSV.") from error
     rows = csv.reader(io.StringIO(text), delimiter=";" if ";" in text.partition("\n")[0] else ",")
-    header = [cell.strip().lower() for cell in next(rows, [])]
-    for row_name, column_name in _HEADERS:
-        if row_name in header and column_name in header:
-            return _coordinates(path.name, rows, header.index(row_name), header.index(column_name))
+    try:
+        header = [cell.strip().lower() for cell in next(rows, [])]
+        if "axis-2" in header:
+            raise DotsError(f"{path.name}: these points are 3-D (there is a column axis-2); export those of one plane.")
+        for row_name, column_name in _HEADERS:
+            if row_name in header and column_name in header:
+                return _coordinates(path.name, rows, header.index(row_name), header.index(column_name))
+    except csv.Error as error:
+        raise DotsError(f"{path.name}: line {rows.line_num} is not CSV ({error}); save the table again.") from error
     raise DotsError(f"{path.name}: no columns named x and y (found: {', '.join(header) or 'nothing'}); "
                     "name the coordinate columns x and y in the first line.")
 
@@ -66,8 +72,17 @@ def _coordinates(name: str, rows, row_column: int, column_column: int) -> np.nda
 
 
 def points_csv(points: np.ndarray) -> str:
-    """The text of a CSV file with the header ``x,y`` and one line per point."""
-    return "x,y\n" + "".join(f"{x:g},{y:g}\n" for y, x in points)
+    """The text of a CSV file with the header ``x,y`` and one line per point; `read_dots` gives back the same numbers."""
+    def number(value: float) -> str:
+        return np.format_float_positional(value, trim="-")   # all digits: a rounded dot may lie outside
+
+    return "x,y\n" + "".join(f"{number(x)},{number(y)}\n" for y, x in points)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder, sorted by name; label masks (``*_labels.png``) are not images to count."""
+    return sorted(p for p in folder.iterdir()
+                  if p.suffix.lower() in IMAGE_SUFFIXES and not _NOT_AN_IMAGE.search(p.stem))
 
 
 def pair(images: str | Path, dots: str | Path | None = None) -> tuple[list[tuple[Path, Path]], list[Path]]:
@@ -82,7 +97,7 @@ def pair(images: str | Path, dots: str | Path | None = None) -> tuple[list[tuple
         if not folder.is_dir():
             raise DotsError(f"{folder}: there is no such folder; give the folder that holds the files.")
     same = images.resolve() == dots.resolve()
-    files = sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = image_files(images)
     annotations = sorted(p for p in dots.iterdir() if p.suffix.lower() in DOT_SUFFIXES)
     if same:
         annotations = [p for p in annotations if p.suffix.lower() == ".csv" or "dot" in p.stem.lower()]

@@ -4,6 +4,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -51,18 +52,30 @@ def png(rgb: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def files_of(result: Result) -> dict[str, bytes]:
-    """The files of one counted image by name: density TIFF, points CSV, overlay PNG."""
+def files_of(result: Result, taken: set[str] | None = None) -> dict[str, bytes]:
+    """The files of one counted image by name: density TIFF, points CSV, overlay PNG.
+
+    ``taken`` holds the beginnings of the names given before and gets this one: hand in the same set for all
+    images of a batch, and a second ``a.png`` (or an ``a.tif``) becomes ``a-2`` instead of replacing the first.
+    """
     from cellapp.figures import overlay
 
     prediction = result.prediction
-    stem = f"{Path(result.name).stem}__{prediction.method}"
+    stem = _free(Path(result.name).stem, prediction.method, set() if taken is None else taken)
     files = {f"{stem}_overlay.png": png(overlay(result.image, prediction, result.options.channel))}
     if prediction.density is not None:
         files[f"{stem}_density.tif"] = density_tiff(prediction.density)
     if prediction.points is not None:
         files[f"{stem}_points.csv"] = points_csv(prediction.points).encode()
     return files
+
+
+def _free(stem: str, method: str, taken: set[str]) -> str:
+    """``<stem>__<method>``, with a number if a name that differs at most in case is taken."""
+    numbered = (f"{stem}__{method}" if k == 1 else f"{stem}-{k}__{method}" for k in count(1))
+    name = next(name for name in numbered if name.casefold() not in taken)
+    taken.add(name.casefold())
+    return name
 
 
 def archive(table: str, files: dict[str, bytes]) -> bytes:

@@ -16,6 +16,7 @@ from cellapp.prediction import Prediction
 
 VIEWS = ("Image", "Density", "Detected cells")
 POINT_COLOUR = "#E69F00"                                     # Okabe-Ito orange
+WIDTH = 930                                                  # CSS px that the panes share on a desktop
 MAX_SIDE = 1024                                              # px; larger maps are drawn from block means
 
 
@@ -81,8 +82,8 @@ def _dots(points: np.ndarray, shape: tuple[int, int]) -> go.Scatter:
     # Rings shrink as cells get denser, so that a crowd stays readable.
     spacing = np.sqrt(shape[0] * shape[1] / max(1, len(points))) / max(shape)
     return go.Scatter(x=points[:, 1], y=points[:, 0], mode="markers", showlegend=False,
-                      marker={"symbol": "circle", "size": float(np.clip(spacing * 160, 4, 9)), "color": POINT_COLOUR,
-                              "line": {"color": "#1a1a1a", "width": 1}},
+                      marker={"symbol": "circle-open", "size": float(np.clip(spacing * 160, 5, 11)), "color": POINT_COLOUR,
+                              "line": {"width": 2}},
                       hovertemplate="cell at x %{x:.1f}, y %{y:.1f}<extra></extra>")
 
 
@@ -91,10 +92,14 @@ def _layout(figure: go.Figure, shape: tuple[int, int], rows: int, columns: int) 
     figure.update_xaxes(range=[-0.5, width - 0.5], matches="x", constrain="domain", showgrid=False, zeroline=False,
                         title_text="x (px)", title_standoff=4, showticklabels=True)
     figure.update_yaxes(range=[height - 0.5, -0.5], matches="y", scaleanchor="x", constrain="domain",
-                        showgrid=False, zeroline=False, showticklabels=True)
-    figure.update_yaxes(title_text="y (px)", title_standoff=4, col=1)
-    figure.update_layout(margin={"l": 10, "r": 10, "t": 30, "b": 10}, dragmode="pan", hovermode="closest",
-                         height=470 if rows == 1 else 370 * rows, uirevision="panes")
+                        constraintoward="top", showgrid=False, zeroline=False, showticklabels=False)
+    figure.update_yaxes(title_text="y (px)", title_standoff=4, showticklabels=True, col=1)
+    # Plotly cannot derive a height from the width it gets, so the usual width of a pane stands in for it.
+    pane = (225 if rows > 1 else WIDTH / columns - 20) * height / width
+    figure.update_layout(margin={"l": 10, "r": 10, "t": 30, "b": 10}, hovermode="closest", uirevision="panes",
+                         height=rows * (float(np.clip(pane, 150, 640)) + 85),
+                         # On a phone a finger that moves over a pane scrolls the page.
+                         dragmode=False if rows > 1 else "pan")
 
 
 def overlay(image: Image, prediction: Prediction, channel: str = "auto") -> np.ndarray:

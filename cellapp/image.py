@@ -56,6 +56,32 @@ class Image:
         """(H, W) in pixels."""
         return self.pixels.shape[:2]
 
+    @classmethod
+    def from_array(cls, pixels: np.ndarray, name: str = "array") -> "Image":
+        """Wrap a (H, W) or (H, W, C) array of numbers; three channels are taken for red, green, blue.
+
+        Raises `ImageError` for other shapes, other types, and values that are not finite.
+        """
+        pixels = np.asarray(pixels)
+        shape = "×".join(map(str, pixels.shape))
+        if pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.dtype.kind not in "buif":
+            raise ImageError(
+                f"{name}: an array of {shape} {pixels.dtype} is no image; give (H, W) or (H, W, C) numbers."
+            )
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise ImageError(f"{name}: it holds values that are not finite (NaN or infinite); fill them first.")
+        if pixels.ndim == 3 and pixels.shape[2] == 1:
+            pixels = pixels[:, :, 0]
+        channels = ("grey",) if pixels.ndim == 2 else ("red", "green", "blue")
+        if len(channels) != 1 and pixels.shape[2] != 3:
+            channels = tuple(f"channel {k + 1}" for k in range(pixels.shape[2]))
+        view = pixels.view()
+        view.setflags(write=False)
+        digest = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
+        return cls(
+            view, name, channels, pixels.dtype.itemsize * 8, "YX" if pixels.ndim == 2 else "YXC", None, digest, ()
+        )
+
 
 def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> Image:
     """Read one image file.
@@ -77,8 +103,7 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> Im
         data = bytes(source) if is_data else _load(source)
         if len(data) > MAX_BYTES:
             raise ImageError(
-                f"the file has {len(data) / 1024**2:,.0f} MB; up to {MAX_BYTES // 1024**2} MB are read: crop it "
-                "or export fewer planes."
+                f"the file has more than the {MAX_BYTES // 1024**2} MB read here; crop it or export fewer planes."
             )
         if not data:
             raise ImageError("the file is empty (0 bytes); export it again from the microscope software.")
@@ -89,7 +114,7 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> Im
         raise ImageError(f"{name}: {error}") from error
     except MemoryError as error:
         raise ImageError(f"{name}: there is not enough memory to read it; crop it or reduce it.") from error
-    except Exception as error:  # decoders raise anything on a bad file: ValueError, SyntaxError, struct.error, …
+    except Exception as error:  # decoders raise anything: ValueError, SyntaxError, struct.error, zlib.error, …
         raise ImageError(
             f"{name}: the file is damaged, cut off, or of a kind this app cannot decode; copy or export it "
             "again, as a plain TIFF or PNG."
@@ -104,7 +129,7 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> Im
         axes=decoded.axes,
         pixel_size_um=decoded.pixel_size_um,
         sha256=hashlib.sha256(data).hexdigest(),
-        notes=tuple(decoded.notes),
+        notes=tuple(f"{note[0].upper()}{note[1:]}." for note in decoded.notes),
     )
 
 
@@ -140,11 +165,14 @@ def plane(image: Image, channel: str | int = "auto") -> tuple[np.ndarray, str]:
             index, which = best, f"{image.channels[best]}: it holds {percent} % of the variation"
     if isinstance(index, int):
         return image.pixels[:, :, index].astype(np.float32), which
-    mean = np.empty(image.shape, np.float32)
+    mean, number = np.empty(image.shape, np.float32), len(image.channels)
     for rows in row_blocks(image.pixels):
         # float64 sums of float32 samples are exact here, so equal channels give back their own values
-        mean[rows] = image.pixels[rows].astype(np.float32).mean(axis=2, dtype=np.float64)
-    return mean, f"mean of {', '.join(image.channels)}"
+        total = np.zeros(mean[rows].shape, np.float64)
+        for c in range(number):
+            total += image.pixels[rows, :, c].astype(np.float32)
+        mean[rows] = total / number
+    return mean, f"mean of {', '.join(image.channels) if number <= 6 else f'all {number} channels'}"
 
 
 def preview(plane: np.ndarray, low: float = 0.5, high: float = 99.8, max_side: int | None = None) -> np.ndarray:
@@ -230,7 +258,7 @@ def _fill_undefined(decoded: Decoded) -> Decoded:
     worst = float(undefined.mean(axis=(0, 1)).max())
     if worst > MAX_UNDEFINED:
         raise ImageError(
-            f"{100 * worst:.2g} % of its pixels have no value (NaN or infinite) and up to 1 % are filled; "
+            f"{100 * worst:.3g} % of its pixels have no value (NaN or infinite) and up to 1 % are filled; "
             "crop the image or fill them in the program that made it."
         )
     pixels = decoded.pixels.copy()
@@ -259,17 +287,19 @@ def _channel_index(image: Image, channel: str | int) -> str | int:
             return index
     choices = ", ".join(("auto", "mean", *image.channels))
     raise ImageError(
-        f"{image.name}: it has no channel {str(channel)[:40]!r}; choose one of {choices}, or a number from 0 to "
-        f"{len(image.channels) - 1}."
+        f"{image.name}: it has no channel {str(channel)[:40]!r}; choose one of {choices}, or a number from "
+        f"0 to {len(image.channels) - 1}."
     )
 
 
 def _variances(pixels: np.ndarray) -> np.ndarray:
     """(C,) float64 variance of each channel of (H, W, C) pixels."""
-    number = pixels.shape[0] * pixels.shape[1]
-    mean = sum(pixels[rows].sum(axis=(0, 1), dtype=np.float64) for rows in row_blocks(pixels)) / number
-    squares = (((pixels[rows] - mean) ** 2).sum(axis=(0, 1)) for rows in row_blocks(pixels))
-    return sum(squares) / number
+    variances = []
+    for channel in np.moveaxis(pixels, 2, 0):
+        mean = channel.mean(dtype=np.float64)
+        blocks = ((channel[rows] - mean).ravel() for rows in row_blocks(channel))
+        variances.append(sum(float(block @ block) for block in blocks) / channel.size)
+    return np.array(variances)
 
 
 def _finite_range(plane: np.ndarray, low: float, high: float) -> tuple[float, float]:
@@ -290,7 +320,9 @@ def _reduced(plane: np.ndarray, max_side: int | None, fill: float) -> np.ndarray
         return plane
     import cv2
 
-    small = plane.astype(np.float32)
-    small[~np.isfinite(small)] = fill
+    small = np.asarray(plane, np.float32)
+    finite = np.isfinite(small)
+    if not finite.all():
+        small = np.where(finite, small, np.float32(fill))
     width, height = (max(1, round(side * max_side / longest)) for side in plane.shape[::-1])
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)

@@ -50,6 +50,7 @@ OTHER_FILES = (
     (0, b"\0\0\1\0", "an icon"),
 )
 COLOURS = ("red", "green", "blue")
+TRANSPARENT = "transparent parts show the colour stored under them"
 BLOCK = 2**22  # samples worked on at a time
 
 
@@ -112,19 +113,23 @@ def clean(text: str, length: int) -> str:
     return "".join(c for c in text if unicodedata.category(c) not in steering)[:length].strip()
 
 
-def check_size(height: int, width: int, decoded_bytes: int, max_pixels: int, max_decoded: int) -> None:
-    """Refuse, from the numbers of the header, what would not fit."""
+def check_pixels(height: int, width: int, max_pixels: int) -> None:
+    """Refuse, from the numbers of the header, an image of too many pixels, or of none."""
     if height < 1 or width < 1:
         raise ImageError(f"the image has no pixels ({width} x {height}); export it again.")
     if height * width > max_pixels:
         raise ImageError(
-            f"the image has {width:,} x {height:,} pixels, more than the {max_pixels / 1e6:,g} million read here; "
-            "crop it or reduce it."
+            f"the image has {width:,} x {height:,} pixels, more than the {max_pixels / 1e6:,g} million read "
+            "here; crop it or reduce it."
         )
+
+
+def check_bytes(decoded_bytes: int, max_decoded: int) -> None:
+    """Refuse, from the numbers of the header, pixels that take too much memory."""
     if decoded_bytes > max_decoded:
         raise ImageError(
             f"the image takes {decoded_bytes / 1024**3:,.2f} GB when opened, more than the "
-            f"{max_decoded / 1024**3:g} GB allowed; crop it, or export fewer channels or a smaller number type."
+            f"{max_decoded / 1024**3:g} GB allowed; crop it or export fewer channels."
         )
 
 
@@ -132,12 +137,13 @@ def _decode_with(plugin: type, data: bytes, max_pixels: int, max_decoded: int) -
     """Decode the first frame with one of Pillow's plugins."""
     if plugin is WebPImagePlugin.WebPImageFile:  # it takes memory for the whole picture on opening
         width, height = _webp_size(data)
-        check_size(height, width, 4 * width * height, max_pixels, max_decoded)
+        check_pixels(height, width, max_pixels)
     png_depth, png_type = (data[24], data[25]) if plugin is PngImagePlugin.PngImageFile else (8, 0)
     deep_colour = png_depth == 16 and png_type != 0
     with plugin(io.BytesIO(data)) as picture:
         width, height = picture.size
-        check_size(height, width, (8 if deep_colour else 4) * width * height, max_pixels, max_decoded)
+        check_pixels(height, width, max_pixels)
+        check_bytes((8 if deep_colour else 4) * width * height, max_decoded)
         notes = ["an animation; frame 1 is read"] if getattr(picture, "is_animated", False) else []
         picture.seek(0)
         picture.load()
@@ -156,15 +162,14 @@ def _decode_with(plugin: type, data: bytes, max_pixels: int, max_decoded: int) -
     elif mode == "L" and png_depth < 8:  # Pillow stretches 2 and 4 bits to 0…255
         values, bit_depth = values // (255 // (2**png_depth - 1)), png_depth
     elif mode == "P":
-        values, note = coloured(values, palette)
-        notes.append(note)
+        values = coloured(values, palette, notes)
     elif mode == "CMYK":
         values = rgb_from_cmyk(values)
         notes.append("converted from CMYK to red, green, blue; colours may shift")
     if values.ndim == 3 and values.shape[2] in (2, 4):
         values = without_alpha(values, [values.shape[2] - 1], notes)
     if has_key:
-        notes.append("transparency dropped: transparent parts show the colour stored under them")
+        notes.append(f"transparency dropped: {TRANSPARENT}")
     grey = values.ndim == 2
     return Decoded(
         pixels=values,
@@ -204,27 +209,28 @@ def row_blocks(array: np.ndarray) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def coloured(indices: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, str]:
-    """Look (H, W) indices up in an (N, 3) uint8 table: (H, W) where every colour in use is grey, else RGB."""
-    used = np.flatnonzero(sum(np.bincount(indices[rows].ravel(), minlength=65536) for rows in row_blocks(indices)))
+def coloured(indices: np.ndarray, table: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Look (H, W) indices up in an (N, 3) uint8 table: (H, W) if every colour in use is grey, else RGB."""
+    numbers = sum(np.bincount(indices[rows].ravel(), minlength=2**16) for rows in row_blocks(indices))
+    used = np.flatnonzero(numbers)
     if used[-1] >= len(table):
         raise ImageError("the file's colour table is too short for its pixels; save it again as RGB.")
     if (table[used] == table[used][:, :1]).all():
-        table, note = table[:, 0], "its colour table holds greys only and was read as grey values"
+        table = table[:, 0]
     else:
-        note = "the colours of its colour table were read as red, green, blue"
+        notes.append("the colours of its colour table were read as red, green, blue")
     values = np.empty((*indices.shape, *table.shape[1:]), np.uint8)
     for rows in row_blocks(indices):
         values[rows] = table[indices[rows]]
-    return values, note
+    return values
 
 
 def rgb_from_cmyk(ink: np.ndarray) -> np.ndarray:
-    """(H, W, 4) ink of an unsigned type → (H, W, 3) light: (full − ink)(full − black) / full, as Pillow does."""
+    """(H, W, 4) ink, unsigned → (H, W, 3) light: (full − ink)(full − black) / full, as Pillow does."""
     full = int(np.iinfo(ink.dtype).max)
     rgb = np.empty((*ink.shape[:2], 3), ink.dtype)
     for rows in row_blocks(ink):
-        light = full - ink[rows].astype(np.uint64)
+        light = full - ink[rows].astype(np.uint32)
         rgb[rows] = (light[:, :, :3] * light[:, :, 3:] + full // 2) // full
     return rgb
 
@@ -233,7 +239,6 @@ def without_alpha(values: np.ndarray, alpha: list[int], notes: list[str]) -> np.
     """Drop the alpha samples of (..., S) values, with a note; (...,) where one sample is left."""
     for index in alpha:
         constant = values[..., index].min() == values[..., index].max()
-        more = "" if constant else "; it was not constant: transparent parts show the colour stored under them"
-        notes.append("alpha channel dropped" + more)
+        notes.append("alpha channel dropped" if constant else f"alpha channel dropped; it varied: {TRANSPARENT}")
     values = np.delete(values, alpha, axis=-1)
     return values[..., 0] if values.shape[-1] == 1 else values

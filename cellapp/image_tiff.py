@@ -16,13 +16,24 @@ from xml.etree import ElementTree
 import numpy as np
 
 from cellapp.errors import ImageError
-from cellapp.image_files import COLOURS, Decoded, check_size, clean, coloured, rgb_from_cmyk, without_alpha
+from cellapp.image_files import (
+    COLOURS,
+    Decoded,
+    check_bytes,
+    check_pixels,
+    clean,
+    coloured,
+    rgb_from_cmyk,
+    without_alpha,
+)
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_PAGES = 100_000
 JPEG = (7, 33007)  # compression schemes whose strips and tiles are whole JPEG pictures
+FRAME_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # of a JPEG picture: where its size stands
+RAW_OR_LAB = (32803, 34892, 8, 9, 10)  # photometric: colour filter array, linear raw, three kinds of Lab
 MICROSCOPE_FLAGS = ("fluoview", "lsm", "ndpi", "qpi", "scn", "sis", "stk", "svs")
-MICROMETRES = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+MICROMETRES = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "mm": 1e3, "cm": 1e4}
 PLANES = {"Z": "focal planes; the first is read", "T": "time points; the first is read"}
 CUT_OFF = "the file is cut off: part of its pixels is missing; copy or export it again."
 
@@ -43,19 +54,19 @@ def decode_tiff(data: bytes, *, max_pixels: int, max_decoded: int) -> Decoded:
     _check_pages(data)
     with _tifffile().TiffFile(io.BytesIO(data), name="image.tif", _multifile=False) as tif:
         _check_ome(tif)
-        series = next((s for s in tif.series if not s.keyframe.is_reduced), None)
-        if series is None:
-            raise ImageError("the file holds no full-size picture, only thumbnails; export it as a plain TIFF.")
-        page, axes = series.keyframe, series.axes
+        whole = [series for series in tif.series if not series.keyframe.is_reduced]
+        if not whole:
+            raise ImageError("the file holds thumbnails only; export it as a plain TIFF.")
+        series = whole[0]
+        page, axes, shape = series.keyframe, series.axes, series.shape
         if axes.count("Y") != 1 or axes.count("X") != 1:
-            raise ImageError(f"the file's axes are {axes}, which is no picture; export one plane as a plain TIFF.")
-        if page.photometric in (32803, 34892, 8, 9, 10):  # colour filter array, linear raw, three kinds of Lab
+            raise ImageError(f"the file's axes are {axes}: no picture; export one plane as a plain TIFF.")
+        if page.photometric in RAW_OR_LAB:
             raise ImageError("the file is a camera raw or Lab colour file; export it as grey or RGB TIFF.")
-        sizes = dict(zip(axes, series.shape, strict=True))
-        channels = sizes.get("C", 1) * sizes.get("S", 1)
-        height, width = sizes["Y"], sizes["X"]
-        check_size(height, width, height * width * channels * series.dtype.itemsize, max_pixels, max_decoded)
-        notes = _plane_notes(sizes, len(tif.series))
+        check_pixels(shape[axes.index("Y")], shape[axes.index("X")], max_pixels)
+        if series.dtype is None:
+            raise ImageError("the file's number type is not read here; export it as uint8, uint16 or float32.")
+        notes = _plane_notes(axes, shape, len(whole))
         pixels = _first_plane(data, tif, series, max_decoded)  # (C, H, W, S)
         pixels, names, depth = _colours(pixels, tif, page, notes)
         tag = page.tags.get(274)
@@ -94,7 +105,8 @@ def _check_pages(data: bytes) -> None:
                 raise ImageError("the file's list of pages has no end; it is damaged: export it again.")
             seen.add(offset)
             (tags,) = struct.unpack_from(order + count, data, offset)
-            (offset,) = struct.unpack_from(order + follow, data, offset + struct.calcsize(count) + tags * entry)
+            offset += struct.calcsize(order + count) + tags * entry
+            (offset,) = struct.unpack_from(order + follow, data, offset)
     except struct.error as error:
         raise ImageError(CUT_OFF) from error
     if not seen:
@@ -103,15 +115,16 @@ def _check_pages(data: bytes) -> None:
 
 def _check_ome(tif) -> None:
     """Refuse OME metadata whose numbers would make tifffile build endless lists."""
-    numbers = re.findall(r'\b(?:PlaneCount|NumPlanes|IFD|(?:Size|First)[CZT])\s*=\s*["\'](\d+)', tif.ome_metadata or "")
+    lengths = r"\b(?:PlaneCount|NumPlanes|IFD|(?:Size|First)[CZT])\s*=\s*[\"'](\d+)"
+    numbers = re.findall(lengths, tif.ome_metadata or "")
     if any(len(number) > 7 or int(number) > MAX_PAGES for number in numbers):
         raise ImageError("the file's OME metadata is damaged (impossible numbers); export it again.")
 
 
-def _plane_notes(sizes: dict[str, int], series: int) -> list[str]:
+def _plane_notes(axes: str, shape: tuple[int, ...], series: int) -> list[str]:
     """Say what was left unread."""
     notes = []
-    for axis, size in sizes.items():
+    for axis, size in zip(axes, shape, strict=True):
         if axis not in "YXCS" and size > 1:
             notes.append(f"{size} {PLANES.get(axis, 'pages; page 1 is read')}")
     if series > 1:
@@ -127,8 +140,8 @@ def _first_plane(data: bytes, tif, series, max_decoded: int) -> np.ndarray:
     if set(axes[:split]) & set("YXS"):
         raise ImageError("the file cuts one picture over several pages; export it as a plain TIFF.")
     ranges = [range(n) if axis == "C" else (0,) for n, axis in zip(shape[:split], axes[:split], strict=True)]
-    chunk = math.prod(page.chunks) * series.dtype.itemsize
-    check_size(1, 1, max(chunk, math.prod(map(len, ranges)) * page.nbytes), 1, max_decoded)
+    check_bytes(math.prod(map(len, ranges)) * page.nbytes, max_decoded)
+    check_bytes(math.prod(page.chunks) * series.dtype.itemsize, max_decoded)
     planes = []
     for index in itertools.product(*ranges):
         number = int(np.ravel_multi_index(index, shape[:split])) if split else 0
@@ -175,7 +188,7 @@ def _check_jpeg(jpeg: bytes, chunks: tuple[int, ...]) -> None:
     if jpeg.rstrip(b"\0\xff")[-2:] != b"\xff\xd9":
         raise ImageError(CUT_OFF)
     position = 2
-    while jpeg[position + 1] not in (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)):
+    while jpeg[position + 1] not in FRAME_MARKERS:
         position += 2 + struct.unpack_from(">H", jpeg, position + 2)[0]
     height, width = struct.unpack_from(">HH", jpeg, position + 5)
     if height * width > 2 * math.prod(chunks) + 4096:
@@ -190,11 +203,11 @@ def _colours(pixels: np.ndarray, tif, page, notes: list[str]) -> tuple[np.ndarra
         raise ImageError("its numbers are complex; export the magnitude as float32.")
     if pixels.dtype.kind == "b":
         pixels, depth = pixels.astype(np.uint8), 1
-    extras = [page.samplesperpixel - len(page.extrasamples) + i for i, x in enumerate(page.extrasamples) if x in (1, 2)]
+    own = page.samplesperpixel - len(page.extrasamples)
+    alpha = [own + i for i, extra in enumerate(page.extrasamples) if extra in (1, 2)]
     if kind == 3 and page.colormap is not None and pixels.shape[3] == 1:
-        planes = [coloured(plane[..., 0], (page.colormap.T >> 8).astype(np.uint8)) for plane in pixels]
-        notes.append(planes[0][1])
-        pixels, depth = np.stack([np.atleast_3d(plane) for plane, _ in planes]), 8
+        table = (page.colormap.T >> 8).astype(np.uint8)
+        pixels, depth = np.stack([np.atleast_3d(coloured(plane[..., 0], table, notes)) for plane in pixels]), 8
     elif kind == 5 and pixels.shape[3] == 4 and pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
         pixels = np.stack([rgb_from_cmyk(plane) for plane in pixels])
         notes.append("converted from CMYK to red, green, blue; colours may shift")
@@ -202,8 +215,8 @@ def _colours(pixels: np.ndarray, tif, page, notes: list[str]) -> tuple[np.ndarra
         # tifffile marks every 1-bit array so, whatever it means: those are kept as they are
         pixels = (2**depth - 1) - pixels
         notes.append("the file says that 0 is white; values were turned round so that bright is high")
-    if extras and pixels.shape[3] == page.samplesperpixel:
-        pixels = np.atleast_3d(without_alpha(pixels, extras, notes))
+    if alpha and pixels.shape[3] == page.samplesperpixel:
+        pixels = without_alpha(pixels, alpha, notes)
         pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     names, significant = _ome_names(tif)
     if significant and significant < depth:
@@ -257,20 +270,19 @@ def _distinct(names: list[str], count: int) -> tuple[str, ...]:
 
 def _pixel_size(tif, page) -> float | None:
     """Width of a pixel in µm where the file states it; print resolutions (dots per inch) say nothing."""
-    size = None
-    ome, resolution = _ome_pixels(tif), page.tags.get(282)
-    per_unit = 0.0
-    if resolution is not None and len(resolution.value) == 2 and resolution.value[1]:
-        per_unit = resolution.value[0] / resolution.value[1]
-    if ome is not None:
-        scale = MICROMETRES.get(ome.get("PhysicalSizeXUnit", "µm"), 0.0)
-        try:
-            size = float(ome.get("PhysicalSizeX", "0")) * scale
-        except ValueError:
-            size = None
-    elif tif.is_imagej and per_unit:
-        unit = str((tif.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ").replace("μ", "µ")
-        size = MICROMETRES.get(unit, 0.0) / per_unit
-    elif page.resolutionunit == 3 and per_unit and any(getattr(tif, f"is_{flag}") for flag in MICROSCOPE_FLAGS):
-        size = MICROMETRES["cm"] / per_unit
-    return size if size and 1e-4 < size < 1e4 else None
+    ome = _ome_pixels(tif)
+    try:
+        if ome is not None:
+            unit, units = ome.get("PhysicalSizeXUnit", "µm"), float(ome.get("PhysicalSizeX", "0"))
+        else:
+            numerator, denominator = page.tags[282].value  # XResolution: pixels for each unit
+            units = denominator / numerator
+            unit = ""
+            if tif.is_imagej:
+                unit = (tif.imagej_metadata or {}).get("unit", "")
+            elif page.resolutionunit == 3 and any(getattr(tif, f"is_{flag}") for flag in MICROSCOPE_FLAGS):
+                unit = "cm"
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):  # none stated, or nonsense
+        return None
+    size = units * MICROMETRES.get(str(unit).replace("\\u00B5", "µ").replace("μ", "µ"), 0.0)
+    return size if 1e-4 < size < 1e4 else None

@@ -3,6 +3,7 @@
 `METHODS` is a literal table: a new method is one network file and one row here.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -96,6 +97,8 @@ def normalise(image: np.ndarray) -> np.ndarray | None:
 
 def pick_device(name: str = "auto") -> torch.device:
     """"auto" is the GPU when there is one; a device that is not there is an error, not a fallback."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise WeightsError(f"There is no device called “{name}”; choose one of: auto, cpu, cuda, cuda:0, cuda:1, …")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -154,8 +157,9 @@ class Counter:
         else:
             points = local_maxima(density, self.weights.sigma)
             if scale != 1:
+                ratio = np.array(grey.shape) / density.shape  # 1 / scale, but for the rounding to whole pixels
                 density = resize_map(density, grey.shape)
-                points = np.clip((points + 0.5) / scale - 0.5, 0, np.array(grey.shape) - 1.0)
+                points = np.clip((points + 0.5) * ratio - 0.5, 0, np.array(grey.shape) - 1.0)
                 notes.append(f"Counted at {scale:.3g} times its size, so that cells of {options.cell_diameter:g} px "
                              f"are the {self.weights.input.cell_diameter:g} px of the training images.")
             prediction = Prediction.from_density(density, points)

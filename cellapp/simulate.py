@@ -95,6 +95,7 @@ class Scene(BaseModel):
     noise_wavelength: tuple[Radius, Radius] = Field((60, 150), description="its longest wavelength, px")
 
     gain: Range = Field((1, 1), description="grey level of a full-scale pixel / 255")
+    saturation: float = Field(1, gt=0, le=1, description="brightest grey level before noise / 255")
     read_noise: Range = Field((2.5, 2.5), description="sd of the camera's noise, grey levels")
     soft_noise: Range = Field((0, 0), description="sd of the noise that neighbours share, grey levels")
     soft_noise_reach: float = Field(0.85, gt=0, le=3, description="σ of the blur that makes them share it, px")
@@ -114,15 +115,22 @@ class Scene(BaseModel):
 
 
 PRESETS: dict[str, Scene] = {
+    # by their noise, the VGG images were stored with halved colour resolution: hence blur and soft noise
     "vgg-cells": Scene(
         radius=(5.03, 5.15), depth_blur=5, blur_window=9, global_blur=(0.7, 0.9),
         illumination=(0.25, 0.32), misalignment=(0, 0.1), autofluorescence=(0.17, 0.25),
-        gain=(0.94, 1.0), read_noise=(1.0, 1.2), soft_noise=(2.5, 2.9),
+        gain=(0.94, 1.0), saturation=0.98, read_noise=(1.0, 1.2), soft_noise=(2.5, 2.9),
     ),
     "bbbc005": Scene(
         height=520, width=696, counts=BBBC005_COUNTS, clusters=5, cluster_share=0.25, overlap=0.2,
-        radius=(18, 18), radius_cv=0.02, depth_blur=0.5, global_blur=(0.23, 11.04), global_blur_steps=16,
-        illumination=(0, 0), gain=(0.85, 0.85), read_noise=(0.3, 0.6),
+        radius=(15.9, 15.9), radius_cv=0.02, depth_blur=0.5, global_blur=(2, 11), global_blur_steps=16,
+        illumination=(0, 0), gain=(1, 1), read_noise=(2.5, 2.9),
+    ),
+    "bbbc005-bodies": Scene(
+        height=520, width=696, counts=BBBC005_COUNTS, clusters=5, cluster_share=0.25, overlap=0.2,
+        placement_radius=15.9, radius=(32, 32), radius_cv=0.02, roughness=0.3, wander=0.05,
+        texture_persistence=0.9, texture_octaves=8, depth_blur=0.5, global_blur=(2, 11), global_blur_steps=16,
+        illumination=(0, 0), gain=(1, 1), read_noise=(2.5, 2.9),
     ),
     "nuclei": Scene(
         height=128, width=128, count_mean=5, count_sd=2, count_limits=(0, 12), clusters=4, cluster_share=0.3,
@@ -152,12 +160,12 @@ def simulate(
     Raises
     ------
     CellappError
-        If there is no such preset, or `n` or `size` mean nothing.
+        If there is no such preset, or a number is out of range.
     """
     scene = _scene(scene)
     h, w = _size(scene, size)
-    rng = np.random.default_rng([seed, index])
-    draw = _Draw(*(float(rng.uniform(*getattr(scene, name))) for name in _Draw.__annotations__))
+    rng = _rng(seed, index)
+    draw = _draw(scene, rng)
     n = _number(scene, rng, (h, w), n)
     # population → shapes → texture
     points, sizes = _population(scene, rng, n, (h, w))
@@ -178,14 +186,12 @@ def simulate(
     labels = np.ascontiguousarray(labels[inside])
     own = np.bincount(owner[_is_inside(pixels, canvas, margin)], minlength=len(points))
     seen = np.bincount(labels.ravel(), minlength=len(points) + 1)[1:]
-    return Simulated(
-        image, points, labels, labels > 0, clump_sigma[at[:, 0], at[:, 1]], seen / np.maximum(own, 1), n
-    )
+    return Simulated(image, points, labels, labels > 0, clump_sigma[at[:, 0], at[:, 1]], seen / np.maximum(own, 1), n)
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """What is drawn once an image from the scene's (low, high) pairs, in this order."""
+    """The value, in this image, of each of the scene's (low, high) pairs."""
 
     radius: float
     global_blur: float
@@ -199,12 +205,29 @@ class _Draw:
     soft_noise: float
 
 
+def _draw(scene: Scene, rng: np.random.Generator) -> _Draw:
+    values = {}
+    for name in _Draw.__annotations__:
+        low, high = getattr(scene, name)
+        share = rng.random()
+        if name == "global_blur" and scene.global_blur_steps > 1:
+            share = int(share * scene.global_blur_steps) / (scene.global_blur_steps - 1)
+        values[name] = low + share * (high - low)
+    return _Draw(**values)
+
+
 def _scene(scene: Scene | str) -> Scene:
     if isinstance(scene, Scene):
         return scene
     if scene not in PRESETS:
         raise CellappError(f"There is no preset {scene!r}; choose one of {', '.join(PRESETS)}.")
     return PRESETS[scene]
+
+
+def _rng(seed: int, index: int) -> np.random.Generator:
+    if seed < 0 or index < 0:
+        raise CellappError(f"Seed {seed}, index {index}: neither may be negative.")
+    return np.random.default_rng([seed, index])
 
 
 def _size(scene: Scene, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -225,14 +248,12 @@ def _number(scene: Scene, rng: np.random.Generator, size: tuple[int, int], n: in
         drawn = float(np.clip(rng.normal(scene.count_mean, scene.count_sd), *scene.count_limits))
     if n is None:
         n = round(drawn * size[0] * size[1] / (scene.height * scene.width))
-    if not 0 <= n <= 20000:
-        raise CellappError(f"{n} cells cannot be simulated; choose 0 to 20000.")
+    if not 0 <= n <= MOST_CELLS:
+        raise CellappError(f"{n} cells cannot be simulated; choose 0 to {MOST_CELLS}.")
     return int(n)
 
 
-def _population(
-    scene: Scene, rng: np.random.Generator, n: int, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _population(scene: Scene, rng: np.random.Generator, n: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Centres (N, 2) and relative sizes (N,) of the cells that found room."""
     sizes = 1 + scene.radius_cv * np.clip(rng.standard_normal(n), -4, 4)
     centres = rng.uniform(-0.5, np.subtract(size, 0.5), (scene.clusters, 2))
@@ -255,8 +276,10 @@ def _population(
     return points[:placed], sizes[:placed]
 
 
-def _positions(scene: Scene, rng: np.random.Generator, n: int, size: tuple[int, int], centres: np.ndarray) -> np.ndarray:
-    """`n` positions inside the image, in clusters or uniform."""
+def _positions(
+    scene: Scene, rng: np.random.Generator, n: int, size: tuple[int, int], centres: np.ndarray
+) -> np.ndarray:
+    """`n` positions inside the image, in clusters or uniform; uniform too if the cluster would put it outside."""
     points = rng.uniform(-0.5, np.subtract(size, 0.5), (n, 2))
     if not len(centres) or not scene.cluster_share:
         return points
@@ -291,11 +314,11 @@ def _contours(roughness: float, wander: float, bank: int = 1024) -> np.ndarray:
                    roughness * shift[2] + np.sin(t + wander * shift[3])], -1)  # fmt: skip
     xy = np.concatenate([xy, xy[:, :1]], 1)
     curve = CubicSpline(np.arange(11), xy, axis=1, bc_type="periodic")(np.linspace(0, 10, 1000, endpoint=False))
-    angle, radius = np.arctan2(curve[..., 1], curve[..., 0]), np.hypot(curve[..., 0], curve[..., 1])
+    angle, radius = np.arctan2(curve[..., 1], curve[..., 0]), np.linalg.norm(curve, axis=-1)
     order = np.argsort(angle, axis=1)
     angle, radius = np.take_along_axis(angle, order, 1), np.take_along_axis(radius, order, 1)
     grid = np.linspace(-np.pi, np.pi, ANGLES + 1)
-    return np.stack([np.interp(grid, a, r, period=2 * np.pi) for a, r in zip(angle, radius, strict=True)])
+    return _frozen(np.stack([np.interp(grid, a, r, period=2 * np.pi) for a, r in zip(angle, radius, strict=True)]))
 
 
 @lru_cache(maxsize=16)
@@ -316,7 +339,12 @@ def _textures(side: int, box: float, persistence: float, first: int, octaves: in
         weights = _interpolation(where * cells - 0.5, cells)
         total += persistence**k * (weights @ _smooth(rng.random((bank, cells, cells))) @ weights.T)
     low, high = total.min((1, 2), keepdims=True), total.max((1, 2), keepdims=True)
-    return floor + (1 - floor) * (total - low) / (high - low)
+    return _frozen(floor + (1 - floor) * (total - low) / (high - low))
+
+
+def _frozen(bank: np.ndarray) -> np.ndarray:
+    bank.flags.writeable = False  # cached and shared between threads
+    return bank
 
 
 def _smooth(grid: np.ndarray) -> np.ndarray:
@@ -348,28 +376,36 @@ def _cells(
     contours = _contours(scene.roughness, scene.wander)
     half = int(np.ceil(scene.radius[1] * contours.max() * (1 + 4 * scene.radius_cv))) + 1
     margin = half + scene.blur_window // 2 + 1
-    box = 2.0 * np.mean(scene.radius)
-    textures = _textures(2 * half + 1, box, scene.texture_persistence, scene.texture_first,
+    textures = _textures(2 * half + 1, float(sum(scene.radius)), scene.texture_persistence, scene.texture_first,
                          scene.texture_octaves, scene.texture_floor)  # fmt: skip
     contour, texture = rng.integers(len(contours), size=n), rng.integers(len(textures), size=n)
     turn, mirror = rng.integers(ANGLES, size=n), rng.random(n) < 0.5
     bright = np.maximum(1 + scene.brightness_cv * rng.standard_normal(n), 0.05)
-    # (n, side, side): distance and angle of every tile pixel from the sub-pixel centre
     middle = np.round(points).astype(int)
+    parts = []
+    for some in np.array_split(np.arange(n), 1 + n * half**2 // 500_000):  # to bound the memory
+        mask = _masks(contours[contour[some]], turn[some], radii[some], points[some] - middle[some], half)
+        owner, i, j = np.nonzero(mask)
+        owner = some[owner]
+        values = textures[texture[owner], i, np.where(mirror[owner], 2 * half - j, j)] * bright[owner]
+        row, col = middle[owner, 0] + margin - half + i, middle[owner, 1] + margin - half + j
+        parts.append((row * (size[1] + 2 * margin) + col, owner, values))
+    return *(np.concatenate(columns) for columns in zip(*parts, strict=True)), margin
+
+
+def _masks(contours: np.ndarray, turn: np.ndarray, radii: np.ndarray, shift: np.ndarray, half: int) -> np.ndarray:
+    """(n, side, side) pixels inside each contour, turned by `turn` of ANGLES, centred at `shift` (y, x)."""
     step = np.arange(-half, half + 1)
-    dy = (step - (points - middle)[:, :1])[:, :, None]
-    dx = (step - (points - middle)[:, 1:])[:, None, :]
-    angle = (np.arctan2(np.where(mirror[:, None, None], -dy, dy), dx) / (2 * np.pi) + 0.5) * ANGLES
+    dy = (step - shift[:, :1])[:, :, None]
+    dx = (step - shift[:, 1:])[:, None, :]
+    angle = (np.arctan2(dy, dx) / (2 * np.pi) + 0.5) * ANGLES
     low = np.minimum(angle.astype(int), ANGLES - 1)
-    k = contour[:, None, None]
     at = (low + turn[:, None, None]) % ANGLES
+    k = np.arange(len(contours))[:, None, None]
     edge = contours[k, at] + (angle - low) * (contours[k, at + 1] - contours[k, at])
     mask = dy**2 + dx**2 <= (radii[:, None, None] * edge) ** 2
     mask[:, half, half] = True
-    owner, i, j = np.nonzero(mask)
-    values = textures[texture[owner], i, np.where(mirror[owner], 2 * half - j, j)] * bright[owner]
-    row, col = (middle[owner] + margin - half).T + (i, j)
-    return row * (size[1] + 2 * margin) + col, owner, values, margin
+    return mask
 
 
 def _is_inside(pixels: np.ndarray, canvas: tuple[int, int], margin: int) -> np.ndarray:
@@ -463,7 +499,7 @@ def _camera(scene: Scene, rng: np.random.Generator, light: np.ndarray, draw: _Dr
     light = light * draw.gain
     if scene.photons:
         light = light + np.sqrt(np.maximum(light, 0) / scene.photons) * rng.standard_normal(light.shape)
-    levels = 255 * light + draw.read_noise * rng.standard_normal(light.shape)
+    levels = 255 * np.minimum(light, scene.saturation) + draw.read_noise * rng.standard_normal(light.shape)
     if draw.soft_noise:
         sigma = scene.soft_noise_reach
         kernel = cv2.getGaussianKernel(2 * int(np.ceil(3 * sigma)) + 1, sigma)

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from cellapp.errors import WeightsError
 from cellapp.files import write_atomic
@@ -86,7 +86,7 @@ def manifest(where: Path | None = None) -> dict[str, Weights]:
         return {}
     try:
         rows = [Weights.model_validate(row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, ValidationError) as error:
+    except (TypeError, ValueError) as error:                # ValidationError is a ValueError
         raise WeightsError(f"{path}: the manifest of the weights is damaged ({error}); restore the file.") from error
     return {row.id: row for row in rows}
 
@@ -140,6 +140,9 @@ def add(state: "dict[str, Tensor]", where: Path | None = None, **about) -> Weigh
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     row = Weights(file=about["id"].replace("/", "--") + ".safetensors", bytes=len(content),
                   sha256=hashlib.sha256(content).hexdigest(), **about)
+    other = next((r.id for r in manifest(where).values() if r.file == row.file and r.id != row.id), None)
+    if other:
+        raise WeightsError(f"{row.id}: its file {row.file} is that of {other}; choose another name.")
     write_atomic(where / row.file, content)
     replace(row, where)
     return row

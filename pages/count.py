@@ -6,7 +6,7 @@ from cellapp.ui import count_form
 from cellapp.ui.viewport import is_narrow
 
 narrow = is_narrow()
-controls, results = st.columns([1, 3], gap="large")
+controls, results = st.columns([1, 3.6], gap="large")
 
 with controls:
     uploads = count_form.images()
@@ -19,7 +19,7 @@ with results:
         st.markdown("Drop microscopy images on the left, or try a sample. You get the **count**, a **density map** "
                     "that sums to it, and the **cells found**, side by side.")
     else:
-        from cellapp.ui import count_results, count_run       # these import torch
+        from cellapp.ui import count_results, count_run  # these import torch
         from cellapp.ui.shelf import shelf
 
         options = count_form.options()

@@ -30,7 +30,7 @@ def go_on() -> None:
 
 def images() -> list[Upload]:
     """The drop zone and the sample button."""
-    files = st.file_uploader("Images", accept_multiple_files=True, key="files", on_change=go_on,
+    files = st.file_uploader("Drop images here", accept_multiple_files=True, key="files", on_change=go_on,
                              help="PNG, JPEG, BMP or TIFF, 8 to 32 bits, grey or colour. Files stay in the memory "
                                   "of this server for your session and are never passed on.")
     if files:

@@ -56,13 +56,14 @@ def _label(result: Result) -> str:
 def _head(result: Result, row: store.Weights, all_results: list[Result]) -> None:
     prediction = result.prediction
     counted = [r.prediction for r in all_results if r.prediction]
-    columns = st.columns([2, 1, 1] if len(counted) > 1 else [2, 1])
-    columns[0].metric(f"Cells in {_plain(result.name)}", f"{prediction.rounded:,}",
+    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+        with st.container(key="hero", width="content"):
+            st.metric(f"Cells in {_plain(result.name)}", f"{prediction.rounded:,}", width="content",
                       help=METHODS[prediction.method].meaning)
-    columns[1].metric("Peaks found", f"{len(prediction.points):,}",
-                      help="Cells found one by one as peaks of the map: a second opinion on the count.")
-    if len(counted) > 1:
-        columns[2].metric(f"All {len(counted)} images", f"{round(sum(p.count for p in counted)):,}")
+        st.metric("Peaks found", f"{len(prediction.points):,}", width="content",
+                  help="Cells found one by one as peaks of the map: a second opinion on the count.")
+        if len(counted) > 1:
+            st.metric(f"All {len(counted)} images", f"{round(sum(p.count for p in counted)):,}", width="content")
     height, width = prediction.shape
     st.caption(f"Sum of the density map: {prediction.count:.2f} · {row.title} · {width}×{height} px, "
                f"{result.image.bit_depth} bits · {prediction.seconds:.2f} s on {prediction.device} · "

@@ -9,9 +9,16 @@ if str(ROOT) not in sys.path:                                # Streamlit adds on
 
 import streamlit as st  # noqa: E402
 
+_STYLE = """<style>
+[data-testid="stMainBlockContainer"] { padding-top: 3.5rem; padding-bottom: 3rem; }
+.st-key-hero [data-testid="stMetricValue"] { font-size: 3rem; font-weight: 600; }
+@media (max-width: 700px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
+</style>"""
+
 st.set_page_config(page_title="cellapp: count cells", page_icon="🔬", layout="wide")
 page = st.navigation(
     [st.Page(ROOT / "pages" / "count.py", title="Count", icon=":material/pin:", default=True)],
     position="top",
 )
+st.html(_STYLE)
 page.run()

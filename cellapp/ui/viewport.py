@@ -4,15 +4,20 @@ import streamlit as st
 
 NARROW = 700                                                 # CSS px; below this, panes are stacked
 
-# The value is sent until Python has it, because Streamlit may drop what is sent while a component mounts.
+# What a component sends while it mounts may be dropped, so it is sent a little later, and again if Python
+# has not answered. One timer for the page: every answer mounts the script anew.
 _SCRIPT = """
+let timer = null
 export default function ({ data, setStateValue }) {
-  const tell = () => {
+  clearTimeout(timer)
+  const tell = (tries) => {
     const narrow = window.innerWidth < data.limit
-    if (narrow !== data.narrow) setStateValue("narrow", narrow)
+    if (narrow === data.narrow || tries === 0) return
+    setStateValue("narrow", narrow)
+    timer = setTimeout(() => tell(tries - 1), 5000)
   }
-  const timer = setInterval(tell, 400)
-  return () => clearInterval(timer)
+  timer = setTimeout(() => tell(3), 300)
+  return () => clearTimeout(timer)
 }
 """
 

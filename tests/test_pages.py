@@ -1,0 +1,102 @@
+"""Every page starts, and the Count page gives what the command line gives."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cellapp import DEFAULT_WEIGHTS
+from cellapp.cli import main
+from cellapp.ui.count_form import sample_files
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def warm():
+    import cellapp.figures
+    import cellapp.methods  # noqa: F401
+
+
+def start() -> AppTest:
+    return AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120).run()
+
+
+def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    app.file_uploader[0].set_value([(name, content, "image/png") for name, content in files])
+    return app.run()
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {m.label: m.value for m in app.metric}
+
+
+def test_every_page_is_listed_and_starts():
+    listed = (ROOT / "cellapp" / "ui" / "main.py").read_text()
+    for page in (ROOT / "pages").glob("*.py"):
+        assert f'"{page.name}"' in listed
+    app = start()
+    assert not app.exception
+    assert app.title[0].value == "How many cells are there?"
+
+
+def test_page_and_command_line_give_the_same_count(capsys):
+    path = sample_files()[0]
+    app = upload(start(), (path.name, path.read_bytes()))
+    assert not app.exception
+    assert main(["count", str(path), "--json"]) == 0
+    count = json.loads(capsys.readouterr().out)["count"]
+    shown = next(c.value for c in app.caption if c.value.startswith("Sum of the density map"))
+    assert f"Sum of the density map: {count:.2f} " in shown
+    assert metrics(app)[f"Cells in {path.name}".replace("-", r"\-").replace(".", r"\.")] == f"{round(count)}"
+
+
+def test_bad_files_get_a_sentence_and_the_others_count():
+    good = sample_files()[0]
+    app = upload(start(), ("empty.png", b""), ("notes.png", b"only text, no picture\n" * 9),
+                 (good.name, good.read_bytes()), ("half.png", good.read_bytes()[:2000]))
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert list(table["Status"]) == ["error", "error", "ok", "error"]
+    assert all(message for message in table["Message"][table["Status"] == "error"])
+    assert app.error[0].value == table["Message"][0]          # the first image is the one shown
+    app.selectbox(key="shown").select(2).run()
+    assert not app.error
+    assert len(app.metric) >= 2
+
+
+def test_another_cell_size_changes_the_reading_and_says_so():
+    path = sample_files()[0]
+    app = upload(start(), (path.name, path.read_bytes()))
+    before = app.metric[0].value
+    app.number_input(key="diameter").set_value(20.0).run()
+    assert app.metric[0].value != before
+    assert "0\\.5 times its size" in app.info[0].value
+    app.number_input(key="diameter").set_value(None).run()
+    assert app.metric[0].value == before
+
+
+def test_a_channel_is_chosen_by_name():
+    import io
+
+    from PIL import Image
+
+    grey = np.asarray(Image.open(sample_files()[0]))
+    rgb = np.stack([grey, np.zeros_like(grey), 255 - grey], axis=-1)
+    content = io.BytesIO()
+    Image.fromarray(rgb).save(content, "PNG")
+    app = upload(start(), ("two stains.png", content.getvalue()))
+    app.selectbox(key="channel").select("red").run()
+    red = app.metric[0].value
+    app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
+    assert app.metric[0].value == red
+
+
+def test_the_sample_counts_with_the_default_weights():
+    app = start()
+    next(b for b in app.button if b.label == "Try a sample").click().run()
+    assert not app.exception
+    assert app.selectbox(key="weights").value == DEFAULT_WEIGHTS
+    assert metrics(app)["Peaks found"].isdigit()
