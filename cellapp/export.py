@@ -12,7 +12,7 @@ import numpy as np
 from cellapp.batch import COLUMNS, Result
 from cellapp.dots import points_csv
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def counts_csv(results: Iterable[Result]) -> str:
@@ -27,7 +27,8 @@ def counts_csv(results: Iterable[Result]) -> str:
 
 def _cell(value):
     if isinstance(value, str):
-        return "'" + value if value.strip("  ").startswith(_FORMULA) else value
+        # Spreadsheets skip spaces, also no-break ones, before they look for a formula.
+        return "'" + value if value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA) else value
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else value

@@ -29,6 +29,7 @@ from cellapp.errors import CellappError
 TRIES = 500  # to place one cell before the image is declared full
 BANK_SEED = 20070707  # of the contours and textures, the same for every image
 ANGLES = 128  # samples of a contour
+REDRAWS = 4  # of a clustered position that falls outside the image
 MOST_CELLS = 5000
 DEFOCUS_SIGMAS = np.geomspace(0.5, 5.0, 12)  # px; 0.5 = in focus
 
@@ -279,14 +280,18 @@ def _population(scene: Scene, rng: np.random.Generator, n: int, size: tuple[int,
 def _positions(
     scene: Scene, rng: np.random.Generator, n: int, size: tuple[int, int], centres: np.ndarray
 ) -> np.ndarray:
-    """`n` positions inside the image, in clusters or uniform; uniform too if the cluster would put it outside."""
+    """`n` positions inside the image, in clusters or uniform; uniform too if a cluster keeps putting it outside."""
     points = rng.uniform(-0.5, np.subtract(size, 0.5), (n, 2))
     if not len(centres) or not scene.cluster_share:
         return points
     chosen = centres[rng.integers(len(centres), size=n)]
-    near = chosen + rng.standard_normal((n, 2)) * scene.cluster_spread * np.array(size)
-    inside = ((near >= -0.5) & (near < np.subtract(size, 0.5))).all(1)
-    return np.where(((rng.random(n) < scene.cluster_share) & inside)[:, None], near, points)
+    clustered = rng.random(n) < scene.cluster_share
+    for _ in range(REDRAWS):
+        near = chosen + rng.standard_normal((n, 2)) * scene.cluster_spread * np.array(size)
+        good = clustered & ((near >= -0.5) & (near < np.subtract(size, 0.5))).all(1)
+        points[good] = near[good]
+        clustered &= ~good
+    return points
 
 
 def _lens(gap: np.ndarray, r: float, other: np.ndarray) -> np.ndarray:

@@ -144,6 +144,7 @@ def test_cancel_and_go_on(page, tmp_path):
     tile = np.asarray(Image.open(sample_files()[0]))
     Image.fromarray(np.tile(tile, (8, 8))).save(tmp_path / "large.png")
     drop(page, tmp_path / "large.png")
+    page.get_by_text("tile 1 of 16").wait_for()
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("1 of 1 images are not counted yet").wait_for()
     page.get_by_role("button", name="Go on").click()

@@ -10,7 +10,7 @@ def load_counter(row: store.Weights):
     return _load(row.id, row.sha256)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Loading the weights …")
+@st.cache_resource(max_entries=4, show_spinner=False)
 def _load(weights_id: str, sha256: str):
     # The hash is in the key so that retrained weights of the same name are read again.
     from cellapp.methods import load
