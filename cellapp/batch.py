@@ -72,7 +72,9 @@ def count_one(source: str | PathLike | bytes, counter: Counter, options: Options
         raise
     except CellappError as error:
         message = str(error)
-        return Result(shown, "error", message if message.startswith(shown) else f"{shown}: {message}", image)
+        if image is not None and not message.startswith(image.name):
+            message = f"{image.name}: {message}"
+        return Result(shown, "error", message, image)
     except MemoryError:
         return Result(shown, "error", f"{shown}: not enough memory for this image; crop it or close other programs.",
                       image)

@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CellappError as error:
         print(f"cellapp: {error}", file=sys.stderr)
         return 2
+    except OSError as error:                                # such as a folder that may not be written to
+        print(f"cellapp: {error.filename or 'file'}: {error.strerror or error}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("cellapp: stopped.", file=sys.stderr)
         return 130
@@ -35,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
     count = _command(verbs, "count", commands.count, "count the cells in images or in folders of images")
     count.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
-    count.add_argument("--weights", default=DEFAULT_WEIGHTS, metavar="ID", help="default: %(default)s")
+    count.add_argument("--weights", metavar="ID", help=f"default: {DEFAULT_WEIGHTS}, or those of the method")
     count.add_argument("--method", choices=METHODS, help="take the first weights of this method")
     _flags(count, Options)
     count.add_argument("--out", type=Path, metavar="DIR", help="write counts.csv, density maps, points and overlays")
@@ -69,14 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--run", dest="folder", type=Path, help="folder of the run; resumes there (default: runs/ID)")
     train.add_argument("--example", default="vgg-cells-1-000.png", metavar="FILE",
                        help="image below examples/ whose count is kept as the known answer (default: %(default)s)")
-    train.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    train.add_argument("--threads", type=_from(1), help="CPU threads (default: all)")
     _flags(train, TrainingConfig)
     _device(train)
 
     simulate = _command(verbs, "simulate", commands.simulate, "make images with known dots")
     simulate.add_argument("--preset", choices=PRESETS, required=True)
-    simulate.add_argument("-n", type=int, default=1, help="number of images (default: 1)")
-    simulate.add_argument("--seed", type=int, default=0)
+    simulate.add_argument("-n", type=_from(1), default=1, help="number of images (default: 1)")
+    simulate.add_argument("--seed", type=_from(0), default=0)
     simulate.add_argument("--cells", type=int, help="cells in each image (default: as the preset draws them)")
     simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
     return parser
@@ -87,6 +90,16 @@ def _command(verbs, name: str, run, about: str) -> argparse.ArgumentParser:
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     return parser
+
+
+def _from(least: int):
+    """A whole number that is at least ``least``."""
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
+        return int(text)
+
+    return whole_number
 
 
 def _flags(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:

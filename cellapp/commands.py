@@ -71,7 +71,7 @@ def _weights_id(given: argparse.Namespace) -> str:
     if given.weights:
         row = store.find(given.weights)
         if row.method != given.method:
-            raise CellappError(f"{row.id} are weights of {row.method}, not of {given.method}; leave one of the two out.")
+            raise CellappError(f"{row.id} is a {row.method} network, not {given.method}; leave one of the two out.")
         return row.id
     have = [row.id for row in store.manifest().values() if row.method == given.method]
     if not have:
@@ -176,7 +176,7 @@ def train(given: argparse.Namespace) -> int:
     from cellapp.methods import find_method
     from cellapp.training import TrainingConfig, best_state
     from cellapp.training import train as run
-    from cellapp.verify import publish
+    from cellapp.verify import check_publishable, publish
 
     config = _declared(TrainingConfig, given)
     if (given.preset is None) == (given.images is None):
@@ -192,6 +192,11 @@ def train(given: argparse.Namespace) -> int:
     else:
         total = sets.read_folder(given.images, given.dots, include=tuple(given.include), exclude=tuple(given.exclude))
         name = given.data_name or f"{given.n_train} images of {given.images.name}"
+    about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
+             "input": {"cell_diameter": given.cell_diameter}, "map_scale": find_method(config.method).map_scale,
+             "trained_on": name, "licence": given.licence,
+             "training": config.model_dump() | {"n_train": given.n_train, "n_val": given.n_val}}
+    check_publishable(given.example, **about)               # now, not after hours of training
     learn, choose = sets.split(total, given.n_train, given.n_val, config.seed)
     folder = given.folder or Path("runs") / given.out.replace("/", "--")
     state = store.read_state(start) if start else None
@@ -199,11 +204,7 @@ def train(given: argparse.Namespace) -> int:
         _print(given, asdict(p), f"epoch {p.epoch}/{p.epochs}: loss {p.loss:.4f}, validation MAE {p.val_mae:.2f} "
                f"(bias {p.val_bias:+.2f}), best {p.best_mae:.2f} in epoch {p.best_epoch}, {p.seconds_left / 60:.0f} "
                f"min left on {p.device}")
-    method = find_method(config.method)
-    row = publish(best_state(folder), given.example, id=given.out, title=given.title or given.out,
-                  method=method.name, input=store.Input(cell_diameter=given.cell_diameter),
-                  map_scale=method.map_scale, sigma=config.sigma, trained_on=name, licence=given.licence,
-                  training=config.model_dump() | {"n_train": given.n_train, "n_val": given.n_val})
+    row = publish(best_state(folder), given.example, **about)
     _print(given, row.model_dump(mode="json"), f"{row.id}: saved as {store.folder() / row.file}")
     return 0
 

@@ -17,7 +17,7 @@ from cellapp.image import read_image
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 DOT_SUFFIXES = {".png", ".csv"}
 _HEADERS = (("y", "x"), ("axis-0", "axis-1"))               # both as (row, column)
-_NOT_AN_IMAGE = re.compile(r"[_-]labels?$", re.IGNORECASE)     # a label mask, such as `simulate` writes beside its images
+_LABELS = re.compile(r"[_-]labels?$", re.IGNORECASE)         # a label mask, as `simulate` writes beside its images
 _DECORATION = re.compile(r"[_-]?(dots|dot|cells|cell|points|point|labels|annotation)(?=$|_)", re.IGNORECASE)
 
 
@@ -72,7 +72,7 @@ def _coordinates(name: str, rows, row_column: int, column_column: int) -> np.nda
 
 
 def points_csv(points: np.ndarray) -> str:
-    """The text of a CSV file with the header ``x,y`` and one line per point; `read_dots` gives back the same numbers."""
+    """The text of a CSV file, header ``x,y``, one line per point; `read_dots` gives back exactly the same numbers."""
     def number(value: float) -> str:
         return np.format_float_positional(value, trim="-")   # all digits: a rounded dot may lie outside
 
@@ -82,7 +82,7 @@ def points_csv(points: np.ndarray) -> str:
 def image_files(folder: Path) -> list[Path]:
     """The images in a folder, sorted by name; label masks (``*_labels.png``) are not images to count."""
     return sorted(p for p in folder.iterdir()
-                  if p.suffix.lower() in IMAGE_SUFFIXES and not _NOT_AN_IMAGE.search(p.stem))
+                  if p.suffix.lower() in IMAGE_SUFFIXES and not _LABELS.search(p.stem))
 
 
 def pair(images: str | Path, dots: str | Path | None = None) -> tuple[list[tuple[Path, Path]], list[Path]]:

@@ -118,6 +118,7 @@ class Scene(BaseModel):
 PRESETS: dict[str, Scene] = {
     # by their noise, the VGG images were stored with halved colour resolution: hence blur and soft noise
     "vgg-cells": Scene(
+        clusters=5, cluster_share=0.45, cluster_spread=0.2,
         radius=(5.03, 5.15), depth_blur=5, blur_window=9, global_blur=(0.7, 0.9),
         illumination=(0.25, 0.32), misalignment=(0, 0.1), autofluorescence=(0.17, 0.25),
         gain=(0.94, 1.0), saturation=0.98, read_noise=(1.0, 1.2), soft_noise=(2.5, 2.9),

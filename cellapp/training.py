@@ -15,6 +15,7 @@ on 100x100 patches, each normalised by itself, without augmentation:
 Their second stage on whole images is kept: the last part of the steps reads whole images.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -102,9 +103,9 @@ def train(
     Parameters
     ----------
     train_data, val_data : dotted images; the second choose the best epoch
-    run_dir : folder of the run: ``config.json``, ``progress.jsonl``, ``last.safetensors`` (the whole state,
-        after each epoch), ``best.safetensors`` (averaged weights of the best epoch). If it holds an unfinished
-        run of the same config, that run goes on.
+    run_dir : folder of the run: ``config.json``, ``data.sha256``, ``progress.jsonl``, ``last.safetensors`` (the
+        whole state, after each epoch), ``best.safetensors`` (averaged weights of the best epoch). If it holds an
+        unfinished run of the same config, images and start, that run goes on.
     start : weights to begin with instead of a fresh initialisation
     build : arguments of the network
     stop : asked after each step; once true the run ends after a checkpoint-free return and can be resumed
@@ -122,10 +123,10 @@ def train(
         raise TrainingError(f"The smallest training image has a side of {smallest} px; "
                             f"{method.title} needs {method.stride * 2} px, leave that image out.")
     where = pick_device(device)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    _check_same_run(run_dir, config)
     samples = [_sample(item, method, config.sigma) for item in train_data]
     validation = [(normalise(item.image), len(item.points)) for item in val_data]
+    run_dir.mkdir(parents=True, exist_ok=True)
+    _check_same_run(run_dir, config, _fingerprint(train_data, val_data, start))
     run = _begin(method, build or {}, start, config, where, run_dir)
     return _train(samples, validation, method, config, run, run_dir, where, stop)
 
@@ -295,12 +296,27 @@ def _restore(run: _Run, path: Path) -> None:
     run.best_epoch, run.seconds = about["best_epoch"], about["seconds"]
 
 
-def _check_same_run(run_dir: Path, config: TrainingConfig) -> None:
-    path = run_dir / "config.json"
-    text = config.model_dump_json(indent=2)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise TrainingError(f"{run_dir} holds a run with other settings; choose another folder or delete it.")
-    write_atomic(path, text)
+def _check_same_run(run_dir: Path, config: TrainingConfig, data: str) -> None:
+    """A run goes on only with the settings, the images and the starting weights that it began with."""
+    for name, text, what in (("config.json", config.model_dump_json(indent=2), "settings"),
+                             ("data.sha256", data, "images, dots or starting weights")):
+        path = run_dir / name
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise TrainingError(f"{run_dir} holds a run with other {what}; choose another folder or delete it.")
+        write_atomic(path, text)
+
+
+def _fingerprint(train_data: list[Dotted], val_data: list[Dotted], start: State | None) -> str:
+    """sha256 of all that the steps depend on besides the config."""
+    digest = hashlib.sha256(f"{len(train_data)} {len(val_data)}".encode())
+    for item in (*train_data, *val_data):
+        for array in (item.image, item.points):
+            digest.update(f"{array.shape} {array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array))
+    for name, tensor in sorted((start or {}).items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()))
+    return digest.hexdigest()
 
 
 def best_state(run_dir: str | Path) -> State:

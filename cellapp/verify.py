@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from cellapp import weights as store
 from cellapp.errors import WeightsError
 from cellapp.image import read_image
@@ -26,6 +28,17 @@ def verify(row: store.Weights) -> float:
     return difference
 
 
+def check_publishable(example: str, **about) -> None:
+    """Raise now what `publish` would raise when the training is over."""
+    try:
+        _unsaved(about)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise WeightsError(f"The weights cannot have the {first['loc'][0]} {first['input']}: {first['msg']}. Names are "
+                           "lower-case letters, digits, “.”, “_” and “-”, such as fcrn-a/mine.") from error
+    read_image(EXAMPLES / example)
+
+
 def publish(state: "dict[str, Tensor]", example: str, where: Path | None = None, **about) -> store.Weights:
     """Write weights with their known answer, as float16 where that moves the answer by at most 0.1 %."""
     half = {name: tensor.half() for name, tensor in state.items()}
@@ -36,8 +49,12 @@ def publish(state: "dict[str, Tensor]", example: str, where: Path | None = None,
     return store.add(half if small_enough else state, where, check=check, **about)
 
 
+def _unsaved(about: dict) -> store.Weights:
+    return store.Weights(file="unsaved.safetensors", sha256="0" * 64, bytes=0, **about)
+
+
 def _count(state, example: str, about: dict) -> float:
-    row = store.Weights(file="unsaved.safetensors", sha256="0" * 64, bytes=0, **about)
+    row = _unsaved(about)
     network = build(row)
     network.load_state_dict(state)
     return Counter(row, network, pick_device("cpu")).predict(read_image(EXAMPLES / example)).count

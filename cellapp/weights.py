@@ -31,7 +31,8 @@ class Input(_Row):
 
     channels: int = Field(1, description="number of channels")
     normalisation: str = Field("image z-score", description="how grey values are brought to one scale")
-    cell_diameter: float = Field(description="typical cell diameter in px at the scale trained on")
+    cell_diameter: float = Field(gt=0, allow_inf_nan=False,
+                                 description="typical cell diameter in px at the scale trained on")
     polarity: str = Field("bright on dark", description="cells against their background")
 
 
@@ -65,8 +66,8 @@ class Weights(_Row):
     bytes: int
     build: dict[str, int] = Field(default_factory=dict, description="arguments of the network")
     input: Input
-    map_scale: float = Field(description="the network's map is this many times the density")
-    sigma: float = Field(description="px; the Gaussian that stands for one cell in the map")
+    map_scale: float = Field(gt=0, allow_inf_nan=False, description="the network's map is this many times the density")
+    sigma: float = Field(gt=0, allow_inf_nan=False, description="px; the Gaussian that stands for one cell in the map")
     trained_on: str
     licence: str
     training: dict = Field(default_factory=dict, description="the TrainingConfig of the run")

@@ -194,6 +194,17 @@ def test_vgg_numbers():
     assert counts.mean() == pytest.approx(176, abs=24) and 40 < counts.std() < 75  # 176 ± 61
 
 
+def test_vgg_cells_are_loosely_clustered():
+    """Variance / mean of the numbers in the squares of a grid: 1 if the cells lay at random."""
+    for squares, real in ((2, 3.8), (4, 2.0), (8, 1.27), (16, 1.07)):
+        ratios = []
+        for i in range(60):
+            at = (simulate("vgg-cells", 5, i).points + 0.5) * squares / 256
+            number = np.histogram2d(*at.T, bins=squares, range=[[0, squares]] * 2)[0]
+            ratios.append(number.var(ddof=1) / number.mean())
+        assert np.mean(ratios) == pytest.approx(real, rel=0.35 if squares < 4 else 0.15)
+
+
 def test_vgg_cells(vgg):
     crops = list(_crops(vgg))
     assert len(crops) > 40
