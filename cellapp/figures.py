@@ -30,7 +30,7 @@ def panes(image: Image, prediction: Prediction | None, *, channel: str = "auto",
     if prediction is None:
         views = ("Image",)
     rows, columns = (len(views), 1) if stacked else (1, len(views))
-    figure = make_subplots(rows=rows, cols=columns, shared_xaxes="all", shared_yaxes="all",
+    figure = make_subplots(rows=rows, cols=columns,
                            subplot_titles=[_title(v, prediction) for v in views],
                            horizontal_spacing=0.03, vertical_spacing=0.05)
     grey, _ = plane(image, channel)
@@ -89,10 +89,14 @@ def _dots(points: np.ndarray, shape: tuple[int, int]) -> go.Scatter:
 
 def _layout(figure: go.Figure, shape: tuple[int, int], rows: int, columns: int) -> None:
     height, width = shape
-    figure.update_xaxes(range=[-0.5, width - 0.5], matches="x", constrain="domain", showgrid=False, zeroline=False,
-                        title_text="x (px)", title_standoff=4, showticklabels=True)
-    figure.update_yaxes(range=[height - 0.5, -0.5], matches="y", scaleanchor="x", constrain="domain",
-                        constraintoward="top", showgrid=False, zeroline=False, showticklabels=False)
+    figure.update_xaxes(range=[-0.5, width - 0.5], constrain="domain", showgrid=False, zeroline=False,
+                        title_text="x (px)", title_standoff=4)
+    figure.update_yaxes(range=[height - 0.5, -0.5], constrain="domain", constraintoward="top", showgrid=False,
+                        zeroline=False, showticklabels=False)
+    # The first pane has square pixels, the others follow its two axes.
+    figure.layout.yaxis.scaleanchor = "x"
+    for k in range(2, rows * columns + 1):
+        figure.layout[f"xaxis{k}"].matches, figure.layout[f"yaxis{k}"].matches = "x", "y"
     figure.update_yaxes(title_text="y (px)", title_standoff=4, showticklabels=True, col=1)
     # Plotly cannot derive a height from the width it gets, so the usual width of a pane stands in for it.
     pane = (225 if rows > 1 else WIDTH / columns - 20) * height / width

@@ -13,32 +13,18 @@ mirrored at random); the spline through a contour is uniform; the overlap of two
 defocus is rounded to 12 levels; camera noise may be correlated between neighbouring pixels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Self
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.interpolate import CubicSpline
 
 from cellapp.errors import CellappError
+from cellapp.scene import MOST_CELLS, PRESETS, Scene
+from cellapp.shapes import ANGLES, contours, interpolation, masks, smooth, textures
 
 TRIES = 500  # to place one cell before the image is declared full
-BANK_SEED = 20070707  # of the contours and textures, the same for every image
-ANGLES = 128  # samples of a contour
 REDRAWS = 4  # of a clustered position that falls outside the image
-MOST_CELLS = 5000
 DEFOCUS_SIGMAS = np.geomspace(0.5, 5.0, 12)  # px; 0.5 = in focus
-
-BBBC005_COUNTS = (1, 5, 10, 14, 18, 23, 27, 31, 35, 40, 44, 48, 53, 57, 61, 66, 70, 74, 78, 83, 87, 91, 96, 100)
-
-Count = Annotated[int, Field(ge=0, le=MOST_CELLS)]
-Radius = Annotated[float, Field(ge=1.5, le=500)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[Annotated[float, Field(ge=0, le=50)], Annotated[float, Field(ge=0, le=50)]]
 
 
 @dataclass(frozen=True)
@@ -52,95 +38,6 @@ class Simulated:
     blur_sigma: np.ndarray  # (N,) px, each cell's defocus (that of its clump)
     visible: np.ndarray  # (N,) fraction of the cell's area inside the image that no later cell covers
     requested: int  # cells asked for; len(points) is what found room
-
-
-class Scene(BaseModel):
-    """Every parameter of the simulator. A (low, high) pair is drawn uniformly, once an image."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    height: int = Field(256, ge=16, le=4096, description="image height, px")
-    width: int = Field(256, ge=16, le=4096, description="image width, px")
-
-    count_mean: float = Field(176, ge=0, le=5000, description="mean number of cells at this height × width")
-    count_sd: float = Field(61, ge=0, le=5000, description="standard deviation of the number of cells")
-    count_limits: tuple[Count, Count] = Field((74, 317), description="least and most cells; clipped to these")
-    counts: tuple[Count, ...] = Field((), description="if any, the number of cells is one of these instead")
-    clusters: int = Field(0, ge=0, le=1000, description="number of cluster centres")
-    cluster_share: Share = Field(0, description="probability that a cell belongs to a cluster, 0–1")
-    cluster_spread: Share = Field(0.05, description="standard deviation of a cluster, share of the image side")
-    overlap: Share = Field(1, description="largest share of a cell that another may cover, 0 none – 1 any")
-    placement_radius: float = Field(0, ge=0, le=100, description="radius of the overlap rule, px; 0 = `radius`")
-
-    radius: tuple[Radius, Radius] = Field((5, 5), description="mean cell radius, px")
-    radius_cv: float = Field(0, ge=0, le=0.1, description="cell-to-cell sd of the radius / its mean")
-    roughness: float = Field(0.1, ge=0, le=0.3, description="displacement of contour points / radius")
-    wander: float = Field(0.1, ge=0, le=0.3, description="shift of contour points along the contour, rad")
-
-    texture_persistence: float = Field(0.5, gt=0, le=1, description="amplitude of an octave / the one before")
-    texture_first: int = Field(2, ge=1, le=6, description="first octave k: a grid of 2^k × 2^k over the cell")
-    texture_octaves: int = Field(5, ge=1, le=8, description="number of octaves")
-    texture_floor: Share = Field(0.2, description="darkest intensity in a cell, share of full scale")
-    brightness_cv: float = Field(0, ge=0, le=0.5, description="cell-to-cell sd of the brightness / its mean")
-
-    depth_blur: float = Field(5, ge=0.5, le=5, description="σ of the most defocused clump, px; 0.5 = in focus")
-    blur_window: int = Field(9, ge=3, le=41, description="width of the truncated blur kernel, px, odd")
-    global_blur: Range = Field((0, 0), description="σ of the Gaussian blur of the whole image, px")
-    global_blur_steps: int = Field(0, ge=0, le=100, description="number of values σ can take; 0 = any")
-
-    illumination: Range = Field((1, 1), description="energy of the uneven light / energy of the cells")
-    misalignment: Range = Field((0, 0), description="the light's centre off the image's, half image widths")
-    autofluorescence: Range = Field((0, 0), description="energy of a cloudy background / energy of the cells")
-    noise_share: Share = Field(0, description="share of images with simplex noise in the background, 0–1")
-    noise_amplitude: Range = Field((0.1, 0.4), description="its height / median intensity of a cell")
-    noise_wavelength: tuple[Radius, Radius] = Field((60, 150), description="its longest wavelength, px")
-
-    gain: Range = Field((1, 1), description="grey level of a full-scale pixel / 255")
-    saturation: float = Field(1, gt=0, le=1, description="brightest grey level before noise / 255")
-    read_noise: Range = Field((2.5, 2.5), description="sd of the camera's noise, grey levels")
-    soft_noise: Range = Field((0, 0), description="sd of the noise that neighbours share, grey levels")
-    soft_noise_reach: float = Field(0.85, gt=0, le=3, description="σ of the blur that makes them share it, px")
-    photons: float = Field(0, ge=0, description="photons of a full-scale pixel (shot noise); 0 = no shot noise")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for name, value in self:
-            if name == "counts" or not isinstance(value, tuple):
-                continue
-            low, high = value
-            if low > high:
-                raise ValueError(f"{name}: the low end {low} is above the high end {high}")
-        if self.blur_window % 2 == 0:
-            raise ValueError("blur_window must be odd")
-        return self
-
-
-PRESETS: dict[str, Scene] = {
-    # by their noise, the VGG images were stored with halved colour resolution: hence blur and soft noise
-    "vgg-cells": Scene(
-        clusters=5, cluster_share=0.45, cluster_spread=0.2,
-        radius=(5.03, 5.15), depth_blur=5, blur_window=9, global_blur=(0.7, 0.9),
-        illumination=(0.25, 0.32), misalignment=(0, 0.1), autofluorescence=(0.17, 0.25),
-        gain=(0.94, 1.0), saturation=0.98, read_noise=(1.0, 1.2), soft_noise=(2.5, 2.9),
-    ),
-    "bbbc005": Scene(
-        height=520, width=696, counts=BBBC005_COUNTS, clusters=5, cluster_share=0.25, overlap=0.2,
-        radius=(15.9, 15.9), radius_cv=0.02, depth_blur=0.5, global_blur=(2, 11), global_blur_steps=16,
-        illumination=(0, 0), gain=(1, 1), read_noise=(2.5, 2.9),
-    ),
-    "bbbc005-bodies": Scene(
-        height=520, width=696, counts=BBBC005_COUNTS, clusters=5, cluster_share=0.25, overlap=0.2,
-        placement_radius=15.9, radius=(32, 32), radius_cv=0.02, roughness=0.3, wander=0.05,
-        texture_persistence=0.9, texture_octaves=8, depth_blur=0.5, global_blur=(2, 11), global_blur_steps=16,
-        illumination=(0, 0), gain=(1, 1), read_noise=(2.5, 2.9),
-    ),
-    "nuclei": Scene(
-        height=128, width=128, count_mean=5, count_sd=2, count_limits=(0, 12), clusters=4, cluster_share=0.3,
-        overlap=0.1, radius=(8, 14), radius_cv=0.08, roughness=0.15, texture_floor=0.3, depth_blur=3,
-        blur_window=5, illumination=(0.2, 1), misalignment=(0, 0.5), autofluorescence=(0, 0.1),
-        noise_share=0.5, gain=(0.6, 1), read_noise=(2.5, 8),
-    ),
-}  # fmt: skip
 
 
 def simulate(
@@ -306,112 +203,29 @@ def _lens(gap: np.ndarray, r: float, other: np.ndarray) -> np.ndarray:
 # --- shapes and texture -----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=16)
-def _contours(roughness: float, wander: float, bank: int = 1024) -> np.ndarray:
-    """(bank, ANGLES + 1) radius over angle of contours of mean radius about 1; the last column is the first.
-
-    Ten points of the unit circle, each shifted along the contour (`wander`) and displaced (`roughness`),
-    joined by a closed cubic spline (Lehmussola et al. 2007, equation of the shape model).
-    """
-    rng = np.random.default_rng(BANK_SEED)
-    shift = rng.uniform(-1, 1, (4, bank, 10))
-    t = 2 * np.pi * np.arange(10) / 10
-    xy = np.stack([roughness * shift[0] + np.cos(t + wander * shift[1]),
-                   roughness * shift[2] + np.sin(t + wander * shift[3])], -1)  # fmt: skip
-    xy = np.concatenate([xy, xy[:, :1]], 1)
-    curve = CubicSpline(np.arange(11), xy, axis=1, bc_type="periodic")(np.linspace(0, 10, 1000, endpoint=False))
-    angle, radius = np.arctan2(curve[..., 1], curve[..., 0]), np.linalg.norm(curve, axis=-1)
-    order = np.argsort(angle, axis=1)
-    angle, radius = np.take_along_axis(angle, order, 1), np.take_along_axis(radius, order, 1)
-    grid = np.linspace(-np.pi, np.pi, ANGLES + 1)
-    return _frozen(np.stack([np.interp(grid, a, r, period=2 * np.pi) for a, r in zip(angle, radius, strict=True)]))
-
-
-@lru_cache(maxsize=16)
-def _textures(side: int, box: float, persistence: float, first: int, octaves: int, floor: float) -> np.ndarray:
-    """(bank, side, side) textures in [floor, 1]; their grids span `box` px around the middle.
-
-    Value noise: octave k is a smoothed random grid of 2^k × 2^k, bicubic, weighted persistence^k. Octaves far
-    finer than a pixel are left out.
-    """
-    bank = int(np.clip(2_000_000 // side**2, 32, 1024))
-    rng = np.random.default_rng(BANK_SEED)
-    total = np.zeros((bank, side, side))
-    where = np.clip((np.arange(side) - (side - 1) / 2) / box + 0.5, 0, 1)
-    for k in range(first, first + octaves):
-        cells = 2**k
-        if k > first and cells > 4 * box:
-            break
-        weights = _interpolation(where * cells - 0.5, cells)
-        total += persistence**k * (weights @ _smooth(rng.random((bank, cells, cells))) @ weights.T)
-    low, high = total.min((1, 2), keepdims=True), total.max((1, 2), keepdims=True)
-    return _frozen(floor + (1 - floor) * (total - low) / (high - low))
-
-
-def _frozen(bank: np.ndarray) -> np.ndarray:
-    bank.flags.writeable = False  # cached and shared between threads
-    return bank
-
-
-def _smooth(grid: np.ndarray) -> np.ndarray:
-    """Mean over 3 × 3 of the last two axes, edges repeated."""
-    cells = grid.shape[-1]
-    grid = np.pad(grid, [(0, 0)] * (grid.ndim - 2) + [(1, 1)] * 2, mode="edge")
-    return sum(grid[..., i : i + cells, j : j + cells] for i in range(3) for j in range(3)) / 9
-
-
-def _interpolation(where: np.ndarray, cells: int) -> np.ndarray:
-    """(len(where), cells) weights of cubic convolution (a = −½; linear below 3 cells), edges repeated."""
-    base = np.floor(where).astype(int)
-    weights = np.zeros((len(where), cells))
-    for tap in range(-1, 3):
-        d = np.abs(where - (base + tap))
-        if cells < 3:
-            w = np.maximum(1 - d, 0)
-        else:
-            w = np.where(d <= 1, (1.5 * d - 2.5) * d**2 + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
-        np.add.at(weights, (np.arange(len(where)), np.clip(base + tap, 0, cells - 1)), w)
-    return weights
-
-
 def _cells(
     scene: Scene, rng: np.random.Generator, points: np.ndarray, radii: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Pixels of all cells: flat index on a canvas with a margin, owner, intensity; and the margin in px."""
     n = len(points)
-    contours = _contours(scene.roughness, scene.wander)
-    half = int(np.ceil(scene.radius[1] * contours.max() * (1 + 4 * scene.radius_cv))) + 1
+    bank = contours(scene.roughness, scene.wander)
+    half = int(np.ceil(scene.radius[1] * bank.max() * (1 + 4 * scene.radius_cv))) + 1
     margin = half + scene.blur_window // 2 + 1
-    textures = _textures(2 * half + 1, float(sum(scene.radius)), scene.texture_persistence, scene.texture_first,
-                         scene.texture_octaves, scene.texture_floor)  # fmt: skip
-    contour, texture = rng.integers(len(contours), size=n), rng.integers(len(textures), size=n)
+    pictures = textures(2 * half + 1, float(sum(scene.radius)), scene.texture_persistence, scene.texture_first,
+                        scene.texture_octaves, scene.texture_floor)  # fmt: skip
+    contour, texture = rng.integers(len(bank), size=n), rng.integers(len(pictures), size=n)
     turn, mirror = rng.integers(ANGLES, size=n), rng.random(n) < 0.5
     bright = np.maximum(1 + scene.brightness_cv * rng.standard_normal(n), 0.05)
     middle = np.round(points).astype(int)
     parts = []
     for some in np.array_split(np.arange(n), 1 + n * half**2 // 500_000):  # to bound the memory
-        mask = _masks(contours[contour[some]], turn[some], radii[some], points[some] - middle[some], half)
+        mask = masks(bank[contour[some]], turn[some], radii[some], points[some] - middle[some], half)
         owner, i, j = np.nonzero(mask)
         owner = some[owner]
-        values = textures[texture[owner], i, np.where(mirror[owner], 2 * half - j, j)] * bright[owner]
+        values = pictures[texture[owner], i, np.where(mirror[owner], 2 * half - j, j)] * bright[owner]
         row, col = middle[owner, 0] + margin - half + i, middle[owner, 1] + margin - half + j
         parts.append((row * (size[1] + 2 * margin) + col, owner, values))
     return *(np.concatenate(columns) for columns in zip(*parts, strict=True)), margin
-
-
-def _masks(contours: np.ndarray, turn: np.ndarray, radii: np.ndarray, shift: np.ndarray, half: int) -> np.ndarray:
-    """(n, side, side) pixels inside each contour, turned by `turn` of ANGLES, centred at `shift` (y, x)."""
-    step = np.arange(-half, half + 1)
-    dy = (step - shift[:, :1])[:, :, None]
-    dx = (step - shift[:, 1:])[:, None, :]
-    angle = (np.arctan2(dy, dx) / (2 * np.pi) + 0.5) * ANGLES
-    low = np.minimum(angle.astype(int), ANGLES - 1)
-    at = (low + turn[:, None, None]) % ANGLES
-    k = np.arange(len(contours))[:, None, None]
-    edge = contours[k, at] + (angle - low) * (contours[k, at + 1] - contours[k, at])
-    mask = dy**2 + dx**2 <= (radii[:, None, None] * edge) ** 2
-    mask[:, half, half] = True
-    return mask
 
 
 def _is_inside(pixels: np.ndarray, canvas: tuple[int, int], margin: int) -> np.ndarray:
@@ -463,8 +277,8 @@ def _background(scene: Scene, rng: np.random.Generator, ideal: np.ndarray, draw:
     light = _with_energy(1 - distance / distance.max(), draw.illumination * energy)
     cloud = np.zeros((h, w))
     for cells in (2, 4):
-        rows, cols = (_interpolation(np.linspace(0, cells - 1, m), cells) for m in (h, w))
-        cloud += rows @ _smooth(rng.random((cells, cells))) @ cols.T
+        rows, cols = (interpolation(np.linspace(0, cells - 1, m), cells) for m in (h, w))
+        cloud += rows @ smooth(rng.random((cells, cells))) @ cols.T
     cloud -= cloud.min()
     light += _with_energy(cloud, draw.autofluorescence * energy)
     if rng.random() < scene.noise_share and ideal.any():

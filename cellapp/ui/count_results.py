@@ -56,7 +56,7 @@ def _label(result: Result) -> str:
 def _head(result: Result, row: store.Weights, all_results: list[Result]) -> None:
     prediction = result.prediction
     counted = [r.prediction for r in all_results if r.prediction]
-    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         with st.container(key="hero", width="content"):
             st.metric(f"Cells in {_plain(result.name)}", f"{prediction.rounded:,}", width="content",
                       help=METHODS[prediction.method].meaning)
