@@ -1,4 +1,4 @@
-"""From a cold server to the first count: ``python benchmarks/cold_start.py [--runs N]``.
+"""From a cold server to the first count: ``python -m benchmarks.cold_start [--runs N]``.
 
 Starts the app, opens it in Chromium (``CHROMIUM`` or the one on the PATH), uploads a 256x256 image and waits for
 the count. Prints the seconds from the start of the server to the page, and from the drop to the number.

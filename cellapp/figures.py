@@ -82,8 +82,8 @@ def _dots(points: np.ndarray, shape: tuple[int, int]) -> go.Scatter:
     # Rings shrink as cells get denser, so that a crowd stays readable.
     spacing = np.sqrt(shape[0] * shape[1] / max(1, len(points))) / max(shape)
     return go.Scatter(x=points[:, 1], y=points[:, 0], mode="markers", showlegend=False,
-                      marker={"symbol": "circle-open", "size": float(np.clip(spacing * 160, 5, 11)),
-                              "color": POINT_COLOUR, "line": {"width": 2}},
+                      marker={"symbol": "circle-open", "size": float(np.clip(spacing * 120, 4, 10)),
+                              "color": POINT_COLOUR, "line": {"width": 1.5}},
                       hovertemplate="cell at x %{x:.1f}, y %{y:.1f}<extra></extra>")
 
 

@@ -15,9 +15,7 @@ with controls:
 
 with results:
     if not uploads:
-        st.title("How many cells are there?")
-        st.markdown("Drop microscopy images on the left, or try a sample. You get the **count**, a **density map** "
-                    "that sums to it, and the **cells found**, side by side.")
+        count_form.welcome()
     else:
         from cellapp.ui import count_results, count_run  # these import torch
         from cellapp.ui.shelf import shelf

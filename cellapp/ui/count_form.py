@@ -7,6 +7,7 @@ import streamlit as st
 
 from cellapp import DEFAULT_WEIGHTS
 from cellapp import weights as store
+from cellapp.dots import read_dots
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -26,6 +27,23 @@ class Upload:
 def go_on() -> None:
     """Forget that the user had stopped the counting: new work starts by itself."""
     st.session_state["stopped"] = False
+
+
+def welcome() -> None:
+    """What a first visitor reads."""
+    st.title("How many cells are there?")
+    st.markdown("Drop microscopy images or try a sample. You get the **count**, a **density map** that sums to it, "
+                "and the **cells found** one by one, side by side; tables and maps to download.")
+    st.caption("Your files stay in the memory of this server while the page is open. They are not stored, and not "
+               "passed on.")
+    shown = sample_files()
+    for column, path in zip(st.columns(len(shown)), shown, strict=True):
+        column.image(str(path), caption=f"Sample: simulated, {_true_count(path)} cells", width="stretch",
+                     alt="A simulated fluorescence image of bright cells on a dark ground")
+
+
+def _true_count(path: Path) -> int:
+    return len(read_dots(path.with_name(f"{path.stem}_dots.csv")))
 
 
 def images() -> list[Upload]:

@@ -14,6 +14,9 @@ from cellapp.methods import METHODS, Options
 from cellapp.ui.count_form import Upload
 from cellapp.ui.count_run import key_of
 from cellapp.ui.shelf import Shelf
+from cellapp.ui.text import plain
+
+MOST_ERRORS = 5                                              # sentences above the results; the table has them all
 
 
 def show(uploads: list[Upload], row: store.Weights, options: Options, shelf: Shelf, narrow: bool) -> None:
@@ -21,32 +24,40 @@ def show(uploads: list[Upload], row: store.Weights, options: Options, shelf: She
     done = [(u, shelf.row(key_of(u, row, options))) for u in uploads if key_of(u, row, options) in shelf]
     if not done:
         return
-    index = _chosen(done)
-    upload, short = done[index]
-    if short.prediction is None:
-        st.error(short.message, icon=":material/error:")
-    else:
+    results = [result for _, result in done]
+    _failures(results)
+    upload, short = done[_chosen(results)]
+    if short.prediction is not None:
         result = shelf.get(key_of(upload, row, options), upload.content())
-        _head(result, row, [r for _, r in done])
+        _head(result, row, results)
         _panes(result, narrow)
     if len(done) > 1:
-        _table([r for _, r in done])
+        _table(results)
     _downloads(done, upload, row, options, shelf)
 
 
-def _chosen(done: list[tuple[Upload, Result]]) -> int:
-    """Which image is shown: chosen in the list or in the table."""
-    if len(done) == 1:
+def _failures(results: list[Result]) -> None:
+    """One sentence for each file that could not be counted; the others are counted all the same."""
+    failed = [plain(r.message) for r in results if r.prediction is None]
+    for message in failed[:MOST_ERRORS]:
+        st.error(message, icon=":material/error:")
+    if len(failed) > MOST_ERRORS:
+        st.error(f"{len(failed) - MOST_ERRORS} more files could not be counted; the table says why.")
+
+
+def _chosen(results: list[Result]) -> int:
+    """Which image is shown: chosen in the list or in the table; at first the first one that was counted."""
+    if len(results) == 1:
         return 0
     picked = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
     if picked != st.session_state.get("picked", []):         # the table was clicked since the last run
         st.session_state["picked"] = picked
-        if picked and picked[0] < len(done):
+        if picked and picked[0] < len(results):
             st.session_state["shown"] = picked[0]
-    if st.session_state.get("shown", 0) >= len(done):
-        st.session_state["shown"] = 0
-    return st.selectbox("Image shown", range(len(done)), key="shown",
-                        format_func=lambda k: f"{k + 1}. {_label(done[k][1])}")
+    if not 0 <= st.session_state.get("shown", -1) < len(results):
+        st.session_state["shown"] = next((k for k, r in enumerate(results) if r.prediction), 0)
+    return st.selectbox("Image shown", range(len(results)), key="shown",
+                        format_func=lambda k: f"{k + 1}. {_label(results[k])}")
 
 
 def _label(result: Result) -> str:
@@ -58,7 +69,7 @@ def _head(result: Result, row: store.Weights, all_results: list[Result]) -> None
     counted = [r.prediction for r in all_results if r.prediction]
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         with st.container(key="hero", width="content"):
-            st.metric(f"Cells in {_plain(result.name)}", f"{prediction.rounded:,}", width="content",
+            st.metric(f"Cells in {plain(result.name)}", f"{prediction.rounded:,}", width="content",
                       help=METHODS[prediction.method].meaning)
         st.metric("Peaks found", f"{len(prediction.points):,}", width="content",
                   help="Cells found one by one as peaks of the map: a second opinion on the count.")
@@ -69,16 +80,11 @@ def _head(result: Result, row: store.Weights, all_results: list[Result]) -> None
                f"{result.image.bit_depth} bits · {prediction.seconds:.2f} s on {prediction.device} · "
                "no interval: these weights are not calibrated yet")
     if result.message:
-        st.info(_plain(result.message), icon=":material/info:")
+        st.caption(f":material/info: {plain(result.message)}")
     if prediction.rounded and abs(len(prediction.points) - prediction.count) > 0.35 * prediction.count:
         st.warning("The sum of the map and the number of peaks disagree by more than a third: look at the panes "
                    "before you trust this number. Cells of another size or a dark-on-bright image are common causes.",
                    icon=":material/warning:")
-
-
-def _plain(text: str) -> str:
-    """File names are shown as they are, never as Markdown."""
-    return "".join("\\" + c if c in r"\`*_{}[]()#+-.!|<>~$:" else c for c in text)
 
 
 def _panes(result: Result, narrow: bool) -> None:
@@ -100,7 +106,7 @@ def _table(results: list[Result]) -> None:
          "Size (px)": r.image and f"{r.image.shape[1]}×{r.image.shape[0]}",
          "Bits": r.image and r.image.bit_depth, "Seconds": r.prediction and r.prediction.seconds,
          "Status": r.status, "Message": r.message} for r in results])
-    st.dataframe(frame, hide_index=True, key="table", on_select="rerun", selection_mode="single-row",
+    st.dataframe(frame, hide_index=True, key="table", on_select="rerun", selection_mode="single-row", placeholder="–",
                  column_config={"Seconds": st.column_config.NumberColumn(format="%.2f")},
                  alt="All images with their counts; choose a row to show that image")
 

@@ -14,6 +14,7 @@ from cellapp.methods import Options
 from cellapp.ui.count_form import Upload, go_on, remember_channels
 from cellapp.ui.counters import load_counter
 from cellapp.ui.shelf import Shelf
+from cellapp.ui.text import plain
 
 
 def key_of(upload: Upload, row: store.Weights, options: Options) -> str:
@@ -46,7 +47,7 @@ def count_all(uploads: list[Upload], row: store.Weights, options: Options, shelf
         if result.image is not None:
             remember_channels(upload, result.image.channels)
         if len(uploads) > 1:
-            table.caption(" · ".join(_short(shelf.row(key_of(u, row, options))) for u in uploads[: k + 1][-8:]
+            table.caption(" · ".join(plain(_short(shelf.row(key_of(u, row, options)))) for u in uploads[: k + 1][-8:]
                                      if key_of(u, row, options) in shelf))
     st.rerun()
 
@@ -55,7 +56,7 @@ def _count(upload: Upload, counter, options: Options, bar, k: int, total: int) -
     def progress(done: int, tiles: int) -> None:
         which = f"Image {k + 1} of {total}: " if total > 1 else "Counting "
         part = f", tile {done} of {tiles}" if tiles > 1 else ""
-        bar.progress((k + done / tiles) / total, text=f"{which}{upload.name}{part}")
+        bar.progress((k + done / tiles) / total, text=plain(f"{which}{upload.name}{part}"))
 
     progress(0, 1)
     return count_one(upload.content(), counter, options, name=upload.name, progress=progress)

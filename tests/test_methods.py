@@ -1,0 +1,281 @@
+"""The contract of every row of METHODS: what a user relies on, whatever the network inside."""
+
+import threading
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import plausible
+
+from cellapp import load
+from cellapp import weights as store
+from cellapp.density import density_map
+from cellapp.errors import Cancelled, CellappError, ImageError, WeightsError
+from cellapp.methods import METHODS, Counter, Options, find_method, normalise, run_map
+from cellapp.networks.fcrn import parameters
+
+PARAMETERS = {"fcrn-a": 1_365_249, "fcrn-b": 3_671_553}
+TILED = {"fcrn-a": (300, 260), "fcrn-b": (110, 150)}         # smaller where the network is slower
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    return METHODS[request.param]
+
+
+@pytest.fixture
+def counter(method, tiny_weights):
+    return load(f"{method.name}/untrained", "cpu")
+
+
+def picture(shape, seed=0) -> np.ndarray:
+    """Blurred spots on a noisy ground, uint8."""
+    rng = np.random.default_rng(seed)
+    spots = (rng.random(shape) < 0.01).astype(np.float32) * 2000
+    light = 40 + cv2.GaussianBlur(spots, (0, 0), 2.5, borderType=cv2.BORDER_REFLECT) + rng.normal(0, 4, shape)
+    return np.clip(light, 0, 255).astype(np.uint8)
+
+
+def check(prediction, shape):
+    """What holds for every prediction of every method."""
+    assert prediction.shape == shape
+    assert prediction.density.shape == shape
+    assert prediction.density.dtype == np.float32
+    assert np.isfinite(prediction.density).all()
+    assert prediction.density.sum(dtype=np.float64) == pytest.approx(prediction.count, rel=1e-6, abs=1e-6)
+    assert prediction.points.ndim == 2
+    assert prediction.points.shape[1] == 2
+    assert prediction.points.dtype == np.float64
+    assert (prediction.points >= 0).all()
+    assert (prediction.points <= np.array(shape) - 1).all()
+    assert prediction.rounded == max(0, round(prediction.count))
+
+
+def test_parameter_counts_are_those_of_the_paper(method):
+    assert parameters(method.build()) == PARAMETERS[method.name]
+    assert method.halo % method.stride == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (1, 40), (33, 64), (100, 100)])
+def test_any_size(counter, method, shape):
+    image = picture(shape)
+    image.flat[0] = 255                                      # a 1x1 image has no contrast, the others do
+    prediction = counter.predict(image)
+    check(prediction, shape)
+    assert prediction.method == method.name
+    assert prediction.weights == f"{method.name}/untrained"
+    assert prediction.device == "cpu"
+    assert prediction.seconds > 0
+
+
+def test_tiles_equal_the_whole(counter, method):
+    shape = TILED[method.name]
+    image = picture(shape)
+    whole = counter.predict(image, Options(tile=512))
+    check(whole, shape)
+    assert len(whole.points) > 10
+    largest = np.abs(whole.density).max()
+    for tile in (64, 72, 96):
+        steps = []
+        tiled = counter.predict(image, Options(tile=tile), progress=lambda *now: steps.append(now))  # noqa: B023
+        assert len(steps) >= 5
+        assert tiled.count == pytest.approx(whole.count, rel=1e-4)
+        assert np.abs(tiled.density - whole.density).max() <= 1e-5 * largest
+        np.testing.assert_array_equal(np.sort(tiled.points, axis=0), np.sort(whole.points, axis=0))
+
+
+def test_the_halo_reaches_as_far_as_the_network_sees(method):
+    # With positive weights, no bias and one lit pixel, the map is positive exactly where the pixel has a say.
+    network = plausible(method.name)
+    for name, value in network.named_parameters():
+        value.copy_(torch.zeros_like(value) if name.endswith("bias") else value.abs())
+    centre, reach = 52, 0
+    for phase in range(method.stride):
+        image = torch.zeros(1, 1, 112, 112)
+        image[0, 0, centre + phase, centre + phase] = 1
+        with torch.inference_mode():
+            lit = torch.nonzero(network(image)[0, 0]) - (centre + phase)
+        reach = max(reach, int(lit.abs().max()))
+    assert reach <= method.halo
+    assert reach > method.halo - 2 * method.stride, "a halo this much larger than needed only costs time"
+
+
+def test_without_its_halo_a_method_shows_seams(method):
+    network = plausible(method.name)
+    image = normalise(picture((96, 96)).astype(np.float32))
+    whole = run_map(network, method, image, device=CPU)
+    seamed = run_map(network, replace(method, halo=0), image, device=CPU, tile=64)
+    assert np.abs(seamed - whole).max() > 1e-2 * np.abs(whole).max()
+
+
+def test_grey_equals_rgb_of_itself(counter):
+    image = picture((64, 48))
+    grey, colour = counter.predict(image), counter.predict(np.repeat(image[..., None], 3, axis=2))
+    assert colour.count == grey.count
+    np.testing.assert_array_equal(colour.density, grey.density)
+
+
+def test_one_stained_channel_equals_its_grey_image(counter):
+    image = picture((64, 48))
+    blue = np.zeros((*image.shape, 3), np.uint8)
+    blue[..., 2] = image
+    assert counter.predict(blue).count == counter.predict(image).count
+    assert counter.predict(blue, Options(channel="BLUE")).count == counter.predict(image).count
+    with pytest.raises(ImageError, match="red, green, blue"):
+        counter.predict(blue, Options(channel="DAPI"))
+
+
+def test_bit_depth_gain_and_offset_do_not_change_the_count(counter):
+    image = picture((64, 48))
+    true = counter.predict(image)
+    others = [image.astype(np.uint16) * 257, image.astype(np.uint16) * 11 + 3000, image.astype(np.int32) - 10_000,
+              image.astype(np.float32) / 255, image.astype(np.float64) * -1e-3 * -1 + 7]
+    for other in others:
+        found = counter.predict(other)
+        assert found.count == pytest.approx(true.count, rel=1e-3), other.dtype
+        assert len(found.points) == len(true.points)
+
+
+@pytest.mark.parametrize("image", [np.zeros((40, 30), np.uint8), np.full((40, 30), 65535, np.uint16),
+                                   np.full((40, 30), 0.1, np.float32), np.full((40, 30, 3), 7, np.uint8)])
+def test_an_image_without_contrast_has_no_cells_and_says_so(counter, image):
+    prediction = counter.predict(image)
+    check(prediction, (40, 30))
+    assert prediction.count == 0
+    assert len(prediction.points) == 0
+    assert any("no contrast" in note for note in prediction.notes)
+
+
+def test_values_that_are_not_finite_are_refused(counter):
+    image = picture((20, 20)).astype(np.float32)
+    image[3, 4] = np.nan
+    with pytest.raises(ImageError, match="not finite"):
+        counter.predict(image)
+
+
+def test_same_image_same_answer_and_the_image_stays_as_it_was(counter):
+    image = picture((48, 40))
+    before = image.copy()
+    first, second = counter.predict(image), counter.predict(image)
+    assert first.count == second.count
+    np.testing.assert_array_equal(first.density, second.density)
+    np.testing.assert_array_equal(first.points, second.points)
+    np.testing.assert_array_equal(image, before)
+    assert image.flags.writeable
+
+
+def test_threads_share_one_counter(counter):
+    images = [picture((40 + 8 * k, 72), seed=k) for k in range(4)]
+    alone = [counter.predict(image) for image in images]
+    found = [None] * 4
+
+    def work(k):
+        found[k] = counter.predict(images[k], Options(tile=64))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for one, other in zip(alone, found, strict=True):
+        assert other.count == pytest.approx(one.count, rel=1e-5)
+        np.testing.assert_allclose(other.density, one.density, atol=1e-5 * np.abs(one.density).max())
+
+
+@pytest.mark.parametrize("diameter", [6.0, 8.5, 10.0, 23.0, 400.0])
+def test_cell_diameter_keeps_the_grid_and_the_sum(counter, diameter):
+    image = picture((61, 90))
+    prediction = counter.predict(image, Options(cell_diameter=diameter))
+    check(prediction, (61, 90))
+    assert any("times its size" in note for note in prediction.notes) == (diameter != 10)
+
+
+class Brightness(torch.nn.Module):
+    """A network whose answer is known: every pixel brighter than the mean holds cells."""
+
+    def forward(self, image):
+        return torch.relu(image) * 10
+
+
+@pytest.fixture
+def known(tiny_weights):
+    return Counter(store.find("fcrn-a/untrained"), Brightness(), CPU)
+
+
+def test_cell_diameter_finds_enlarged_cells_at_the_same_places(known):
+    places = np.array([(12, 20), (30, 45), (40, 10), (8, 60)])
+    image = density_map(places, (48, 64), 3.0)
+    double = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    here, there = known.predict(image), known.predict(double, Options(cell_diameter=20))
+    assert there.count == pytest.approx(here.count, rel=0.01)
+    assert known.predict(double).count == pytest.approx(4 * here.count, rel=0.01), "taken as it is, it is larger"
+    assert len(there.points) == len(here.points) == len(places)
+    order = np.argsort(here.points[:, 0]), np.argsort(there.points[:, 0])
+    np.testing.assert_allclose(there.points[order[1]], here.points[order[0]] * 2 + 0.5, atol=1)
+
+
+def test_points_lie_on_the_density_even_where_the_scale_was_rounded(known):
+    # 55 px at a tenth are 6 px, not 5.5: the middle of the fifth of them lies at 41 px, not at 45.
+    image = np.zeros((55, 55), np.float32)
+    image[37:46, 37:46] = 1
+    prediction = known.predict(image, Options(cell_diameter=100))
+    y, _ = np.mgrid[:55, :55]
+    centre = (prediction.density * y).sum() / prediction.density.sum()
+    assert len(prediction.points) == 1
+    assert prediction.points[0] == pytest.approx([41, 41], abs=1)
+    assert centre == pytest.approx(41, abs=1)
+
+
+def test_a_cell_diameter_that_would_blow_up_the_image_is_refused(counter):
+    with pytest.raises(ImageError, match=r"check the cell diameter"):
+        counter.predict(picture((2000, 2000)), Options(cell_diameter=1.5))
+
+
+def test_cancelling_comes_out_and_leaves_the_counter_usable(counter):
+    image = picture((100, 100))
+
+    def stop(done, total):
+        if done == 1:
+            raise Cancelled("The user stopped.")
+
+    with pytest.raises(Cancelled):
+        counter.predict(image, Options(tile=64), progress=stop)
+    check(counter.predict(image, Options(tile=64)), (100, 100))
+
+
+@pytest.mark.parametrize("values", [{"tile": 63}, {"tile": 5000}, {"cell_diameter": 1}, {"cell_diameter": float("nan")},
+                                    {"cell_diameter": -5}, {"tiles": 64}])
+def test_options_outside_their_limits_are_refused(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        Options(**values)
+
+
+def test_unknown_weights_and_methods_list_the_choices(tiny_weights):
+    with pytest.raises(WeightsError, match=r"“fcrn-z”.*fcrn-a/untrained, fcrn-b/untrained"):
+        load("fcrn-z")
+    with pytest.raises(WeightsError, match=r"“unet”.*fcrn-a, fcrn-b"):
+        find_method("unet")
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:x", "meta", "", "cpu:3", "mps"])
+def test_an_unknown_device_is_an_error_not_a_fallback(tiny_weights, device):
+    with pytest.raises(CellappError, match="choose one of: auto, cpu"):
+        load("fcrn-a/untrained", device)
+
+
+def test_a_missing_gpu_is_an_error_not_a_fallback(tiny_weights, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert load("fcrn-a/untrained", "auto").device.type == "cpu"
+    with pytest.raises(WeightsError, match="no CUDA device"):
+        load("fcrn-a/untrained", "cuda")
