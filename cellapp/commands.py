@@ -173,8 +173,9 @@ def train(given: argparse.Namespace) -> int:
     import torch
 
     from cellapp import data as sets
+    from cellapp.checkpoint import best_state
     from cellapp.methods import find_method
-    from cellapp.training import TrainingConfig, best_state
+    from cellapp.training import TrainingConfig
     from cellapp.training import train as run
     from cellapp.verify import check_publishable, publish
 

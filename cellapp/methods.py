@@ -199,7 +199,7 @@ def build(row: store.Weights) -> nn.Module:
     """The row's network, freshly initialised; unknown arguments are an error of the row."""
     try:
         return find_method(row.method).build(**row.build)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # what torch raises for sizes it cannot build
         raise WeightsError(f"{row.id}: its manifest row does not fit {row.method} ({error}).") from error
 
 

@@ -15,7 +15,6 @@ on 100x100 patches, each normalised by itself, without augmentation:
 Their second stage on whole images is kept: the last part of the steps reads whole images.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -27,12 +26,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from cellapp.checkpoint import Run, State, check_same_run, restore, save, save_run
 from cellapp.data import Dotted
 from cellapp.errors import TrainingError
-from cellapp.files import write_atomic
 from cellapp.methods import find_method, normalise, pick_device, run_map
-
-State = dict[str, Tensor]
 
 
 class TrainingConfig(BaseModel):
@@ -74,19 +71,6 @@ class Progress:
     device: str
 
 
-@dataclass
-class _Run:
-    """What changes while training; all of it is in the checkpoint."""
-
-    network: nn.Module
-    average: State
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-    best_mae: float = float("inf")
-    best_epoch: int = 0
-    seconds: float = 0.0
-
-
 def train(
     train_data: list[Dotted],
     val_data: list[Dotted],
@@ -126,7 +110,7 @@ def train(
     samples = [_sample(item, method, config.sigma) for item in train_data]
     validation = [(normalise(item.image), len(item.points)) for item in val_data]
     run_dir.mkdir(parents=True, exist_ok=True)
-    _check_same_run(run_dir, config, _fingerprint(train_data, val_data, start))
+    check_same_run(run_dir, config, [*train_data, *val_data], start)
     run = _begin(method, build or {}, start, config, where, run_dir)
     return _train(samples, validation, method, config, run, run_dir, where, stop)
 
@@ -149,9 +133,9 @@ def _train(samples, validation, method, config, run, run_dir, where, stop) -> It
         mae, epoch = float(np.abs(errors).mean()), run.step // config.steps
         if mae < run.best_mae:
             run.best_mae, run.best_epoch = mae, epoch
-            _save(run_dir / "best.safetensors", run.average, {})
+            save(run_dir / "best.safetensors", run.average, {})
         run.seconds = time.monotonic() - begin
-        _save_run(run_dir / "last.safetensors", run)
+        save_run(run_dir / "last.safetensors", run)
         progress = Progress(
             epoch=epoch, epochs=config.epochs, step=run.step, loss=loss, val_mae=mae,
             val_bias=float(errors.mean()), best_mae=run.best_mae, best_epoch=run.best_epoch,
@@ -161,7 +145,7 @@ def _train(samples, validation, method, config, run, run_dir, where, stop) -> It
         yield progress
 
 
-def _step(run: _Run, samples, method, config: TrainingConfig, last_step: int, where: torch.device) -> Tensor:
+def _step(run: Run, samples, method, config: TrainingConfig, last_step: int, where: torch.device) -> Tensor:
     """One optimiser step; returns the loss without waiting for the device."""
     rng = np.random.default_rng([config.seed, run.step])
     image, target = _batch(samples, rng, config, method, run.step >= last_step * (1 - config.whole))
@@ -227,7 +211,7 @@ def _turned(square: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
     return np.rot90(square[:, ::-1] if mirrored else square, turns)
 
 
-def _validate(run: _Run, validation, method, where) -> np.ndarray:
+def _validate(run: Run, validation, method, where) -> np.ndarray:
     """Errors (predicted minus true, cells) of the averaged weights on whole images."""
     own = {name: value.clone() for name, value in run.network.state_dict().items()}
     run.network.load_state_dict(run.average)
@@ -239,7 +223,7 @@ def _validate(run: _Run, validation, method, where) -> np.ndarray:
     return np.array(errors)
 
 
-def _begin(method, build, start, config, where, run_dir) -> _Run:
+def _begin(method, build, start, config, where, run_dir) -> Run:
     """A fresh run, or the one whose last checkpoint lies in ``run_dir``."""
     with torch.random.fork_rng(devices=[]):                # the process's own random state stays as it was
         torch.manual_seed(config.seed)
@@ -249,81 +233,8 @@ def _begin(method, build, start, config, where, run_dir) -> _Run:
     network = network.to(where, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    run = _Run(network, average, optimiser)
+    run = Run(network, average, optimiser)
     checkpoint = run_dir / "last.safetensors"
     if checkpoint.exists():
-        _restore(run, checkpoint)
+        restore(run, checkpoint)
     return run
-
-
-def _save(path: Path, tensors: State, about: dict) -> None:
-    from safetensors.torch import save
-
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(ready, metadata={"state": json.dumps(about)}))
-
-
-def _save_run(path: Path, run: _Run) -> None:
-    """The whole state in one safetensors file: network, average, Adam's moments, and the numbers."""
-    tensors = {f"network.{name}": value for name, value in run.network.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in run.average.items()}
-    for name, parameter in run.network.named_parameters():
-        for key, value in run.optimiser.state[parameter].items():
-            tensors[f"{key}.{name}"] = value
-    _save(path, tensors, {"step": run.step, "best_mae": run.best_mae, "best_epoch": run.best_epoch,
-                          "seconds": run.seconds})
-
-
-def _restore(run: _Run, path: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["state"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise TrainingError(f"{path}: the checkpoint cannot be read ({error}); "
-                            "delete the folder of the run to start afresh.") from error
-    run.network.load_state_dict({k: tensors[f"network.{k}"] for k in run.average})
-    for name, value in run.average.items():
-        value.copy_(tensors[f"average.{name}"])
-    for name, parameter in run.network.named_parameters():
-        moments = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-        run.optimiser.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device, memory_format=torch.preserve_format)
-            for key, value in moments.items()}
-    run.step, run.best_mae = about["step"], about["best_mae"]
-    run.best_epoch, run.seconds = about["best_epoch"], about["seconds"]
-
-
-def _check_same_run(run_dir: Path, config: TrainingConfig, data: str) -> None:
-    """A run goes on only with the settings, the images and the starting weights that it began with."""
-    for name, text, what in (("config.json", config.model_dump_json(indent=2), "settings"),
-                             ("data.sha256", data, "images, dots or starting weights")):
-        path = run_dir / name
-        if path.exists() and path.read_text(encoding="utf-8") != text:
-            raise TrainingError(f"{run_dir} holds a run with other {what}; choose another folder or delete it.")
-        write_atomic(path, text)
-
-
-def _fingerprint(train_data: list[Dotted], val_data: list[Dotted], start: State | None) -> str:
-    """sha256 of all that the steps depend on besides the config."""
-    digest = hashlib.sha256(f"{len(train_data)} {len(val_data)}".encode())
-    for item in (*train_data, *val_data):
-        for array in (item.image, item.points):
-            digest.update(f"{array.shape} {array.dtype}".encode())
-            digest.update(np.ascontiguousarray(array))
-    for name, tensor in sorted((start or {}).items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()))
-    return digest.hexdigest()
-
-
-def best_state(run_dir: str | Path) -> State:
-    """The averaged weights of the run's best epoch."""
-    from safetensors.torch import load
-
-    path = Path(run_dir) / "best.safetensors"
-    if not path.exists():
-        raise TrainingError(f"{run_dir}: no epoch has ended yet, so there are no weights to keep.")
-    return load(path.read_bytes())

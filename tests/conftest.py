@@ -1,5 +1,8 @@
 """What several test files share: seeded randomness, untrained weights, and the data beside the project."""
 
+import copy
+import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +25,19 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-def plausible(method: str, seed: int = 0):
+def plausible(method: str):
     """An untrained network whose map looks like a density map: about a third of it above a cell's peak."""
+    return copy.deepcopy(_plausible(method))
+
+
+@cache
+def _plausible(method: str):
     import torch
 
     from cellapp.methods import METHODS
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         network = METHODS[method].build()
         with torch.inference_mode():
             out = network(torch.randn(1, 1, 64, 64))
@@ -49,22 +57,31 @@ def add_weights(method: str, folder: Path, weights_id: str | None = None, **chan
     return store.add(plausible(method).state_dict(), folder, **(about | changes))
 
 
+@pytest.fixture
+def one_thread():
+    """Small images on a busy machine are read fastest, and always in the same way, by one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
-def _weights_folder(tmp_path_factory) -> Path:
+def _untrained(tmp_path_factory) -> Path:
     from cellapp.methods import METHODS
 
-    folder = tmp_path_factory.mktemp("weights")
+    folder = tmp_path_factory.mktemp("untrained")
     for method in METHODS:
         add_weights(method, folder)
     return folder
 
 
 @pytest.fixture
-def tiny_weights(_weights_folder, tmp_path, monkeypatch) -> Path:
+def tiny_weights(_untrained, tmp_path, monkeypatch, one_thread) -> Path:
     """A folder of this test's own with untrained weights of every method, in the place of the bundled ones."""
-    import shutil
-
     folder = tmp_path / "weights"
-    shutil.copytree(_weights_folder, folder)
+    shutil.copytree(_untrained, folder)
     monkeypatch.setenv("CELLAPP_WEIGHTS", str(folder))
     return folder

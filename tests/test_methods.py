@@ -21,12 +21,7 @@ TILED = {"fcrn-a": (300, 260), "fcrn-b": (110, 150)}         # smaller where the
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(params=METHODS)

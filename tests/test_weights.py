@@ -17,6 +17,7 @@ from cellapp.errors import WeightsError
 from cellapp.files import write_atomic
 
 ID = "fcrn-a/untrained"
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def change(folder: Path, **fields) -> None:
@@ -175,7 +176,8 @@ def test_a_row_outside_its_declaration_is_a_damaged_manifest(tiny_weights, field
         store.manifest()
 
 
-@pytest.mark.parametrize("content", [b"", b"[", b"{}x", b"5", b"null", b'"text"', b"[5]", b"[{}]", b"\xff\xfe\0", b"{\"a\": 1}"])
+@pytest.mark.parametrize("content", [b"", b"[", b"{}x", b"5", b"null", b'"text"', b"[5]", b"[{}]", b"\xff\xfe\0",
+                                     b'{"a": 1}'])
 def test_a_damaged_manifest_is_one_sentence(tiny_weights, content):
     (tiny_weights / "manifest.json").write_bytes(content)
     with pytest.raises(WeightsError, match=r"manifest\.json: the manifest of the weights is damaged"):
