@@ -79,13 +79,15 @@ def restore(run: Run, path: Path) -> None:
     run.best_epoch, run.seconds = about["best_epoch"], about["seconds"]
 
 
-def check_same_run(run_dir: Path, config: BaseModel, data: Iterable[Dotted], start: State | None) -> None:
+def check_same_run(run_dir: Path, config: BaseModel, sets: Iterable[list[Dotted]], start: State | None) -> None:
     """Claim an empty folder for this config, images and first weights, or refuse the folder of another run."""
     digest = hashlib.sha256()
     for name, value in (start or {}).items():
         digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
-    for item in data:
-        digest.update(item.name.encode() + np.ascontiguousarray(item.image).tobytes() + item.points.tobytes())
+    for data in sets:
+        digest.update(f"{len(data)} images".encode())        # the same images, split otherwise, are another run
+        for item in data:
+            digest.update(item.name.encode() + np.ascontiguousarray(item.image).tobytes() + item.points.tobytes())
     text = json.dumps({"config": config.model_dump(), "data": digest.hexdigest()}, indent=2)
     path = run_dir / "config.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Iterable
 from itertools import count
@@ -12,7 +13,8 @@ import numpy as np
 from cellapp.batch import COLUMNS, Result
 from cellapp.dots import points_csv
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = ("=", "+", "-", "@", "\t")
+_NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')             # on some system or other
 
 
 def counts_csv(results: Iterable[Result]) -> str:
@@ -27,6 +29,7 @@ def counts_csv(results: Iterable[Result]) -> str:
 
 def _cell(value):
     if isinstance(value, str):
+        value = " ".join(value.splitlines())                 # the csv module leaves a lone \r unquoted
         # Spreadsheets skip spaces, also no-break ones, before they look for a formula.
         return "'" + value if value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA) else value
     if isinstance(value, float):
@@ -62,7 +65,7 @@ def files_of(result: Result, taken: set[str] | None = None) -> dict[str, bytes]:
     from cellapp.figures import overlay
 
     prediction = result.prediction
-    stem = _free(Path(result.name).stem, prediction.method, set() if taken is None else taken)
+    stem = _free(result, set() if taken is None else taken)
     files = {f"{stem}_overlay.png": png(overlay(result.image, prediction, result.options.channel))}
     if prediction.density is not None:
         files[f"{stem}_density.tif"] = density_tiff(prediction.density)
@@ -71,9 +74,15 @@ def files_of(result: Result, taken: set[str] | None = None) -> dict[str, bytes]:
     return files
 
 
-def _free(stem: str, method: str, taken: set[str]) -> str:
-    """``<stem>__<method>``, with a number if a name that differs at most in case is taken."""
-    numbered = (f"{stem}__{method}" if k == 1 else f"{stem}-{k}__{method}" for k in count(1))
+def stem_of(result: Result, number: int = 1) -> str:
+    """``<stem>__<method>``, with which the names of an image's files begin; no part of it leads to a folder."""
+    stem = _NOT_IN_NAMES.sub("_", Path(result.name).stem).lstrip(".") or "image"
+    return f"{stem}__{result.prediction.method}" if number == 1 else f"{stem}-{number}__{result.prediction.method}"
+
+
+def _free(result: Result, taken: set[str]) -> str:
+    """`stem_of` with the first number that is free; names that differ in case alone are the same."""
+    numbered = (stem_of(result, number) for number in count(1))
     name = next(name for name in numbered if name.casefold() not in taken)
     taken.add(name.casefold())
     return name

@@ -87,9 +87,9 @@ def train(
     Parameters
     ----------
     train_data, val_data : dotted images; the second choose the best epoch
-    run_dir : folder of the run: ``config.json``, ``data.sha256``, ``progress.jsonl``, ``last.safetensors`` (the
-        whole state, after each epoch), ``best.safetensors`` (averaged weights of the best epoch). If it holds an
-        unfinished run of the same config, images and start, that run goes on.
+    run_dir : folder of the run: ``config.json``, ``progress.jsonl``, ``last.safetensors`` (the whole state,
+        after each epoch), ``best.safetensors`` (averaged weights of the best epoch). If it holds an unfinished
+        run of the same config, images and start, that run goes on.
     start : weights to begin with instead of a fresh initialisation
     build : arguments of the network
     stop : asked after each step; once true the run ends after a checkpoint-free return and can be resumed
@@ -110,7 +110,7 @@ def train(
     samples = [_sample(item, method, config.sigma) for item in train_data]
     validation = [(normalise(item.image), len(item.points)) for item in val_data]
     run_dir.mkdir(parents=True, exist_ok=True)
-    check_same_run(run_dir, config, [*train_data, *val_data], start)
+    check_same_run(run_dir, config, (train_data, val_data), start)
     run = _begin(method, build or {}, start, config, where, run_dir)
     return _train(samples, validation, method, config, run, run_dir, where, stop)
 

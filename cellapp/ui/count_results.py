@@ -8,7 +8,7 @@ import streamlit as st
 
 from cellapp import weights as store
 from cellapp.batch import Result
-from cellapp.export import archive, counts_csv, density_tiff, files_of, png
+from cellapp.export import archive, counts_csv, density_tiff, files_of, png, stem_of
 from cellapp.figures import VIEWS, overlay, panes
 from cellapp.methods import METHODS, Options
 from cellapp.ui.count_form import Upload
@@ -119,17 +119,17 @@ def _downloads(done, upload: Upload, row: store.Weights, options: Options, shelf
         return shelf.get(key_of(upload, row, options), upload.content())
 
     def everything() -> bytes:
-        files = {}
+        files, taken = {}, set()
         for other, result in done:
             if result.prediction:
-                files |= files_of(shelf.get(key_of(other, row, options), other.content()))
+                files |= files_of(shelf.get(key_of(other, row, options), other.content()), taken)
         return archive(counts_csv(rows), files)
 
     table = counts_csv(rows)
     buttons = [("counts.csv", lambda: table.encode("utf-8-sig"), "counts.csv", "text/csv")]
     short = shelf.row(key_of(upload, row, options))
     if short.prediction:
-        stem = f"{short.name.rsplit('.', 1)[0]}__{short.prediction.method}"
+        stem = stem_of(short)
         buttons += [
             ("Overlay", lambda: _overlay_png(full()), f"{stem}_overlay.png", "image/png"),
             ("Density map", lambda: density_tiff(full().prediction.density), f"{stem}_density.tif", "image/tiff"),

@@ -1,0 +1,183 @@
+"""Results as files: what a spreadsheet, ImageJ and a zip program make of them."""
+
+import csv
+import io
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as PillowImage
+
+from cellapp.batch import Result
+from cellapp.dots import read_dots
+from cellapp.export import archive, counts_csv, density_tiff, files_of, png
+from cellapp.figures import overlay
+from cellapp.image import Image
+from cellapp.methods import Options
+from cellapp.prediction import Interval, Prediction
+
+COLUMNS = ("image, channel, region, method, weights, count, low, high, level, count_rounded, n_manual, error, area_px, "
+           "area_um2, density_per_mm2, pixel_size_um, cell_diameter_px, bit_depth, seconds, device, status, message")
+SHAPE = 60, 80
+POINTS = np.array([(10.0, 20.0), (40.25, 61.5)])
+
+
+def result(name="a.png", **changes) -> Result:
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 4096, SHAPE, dtype=np.uint16)
+    density = rng.normal(0.001, 0.01, SHAPE).astype(np.float32)
+    image = replace(Image.from_array(pixels, name), pixel_size_um=0.5, bit_depth=12)
+    prediction = Prediction.from_density(density, POINTS, method="fcrn-a", weights="fcrn-a/untrained", seconds=1.25)
+    return replace(Result(name, "ok", "", image, prediction, Options(cell_diameter=12)), **changes)
+
+
+def rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_columns_are_those_that_users_were_promised():
+    assert counts_csv([]).strip() == COLUMNS.replace(", ", ",")
+    assert counts_csv([result()]).splitlines()[0] == COLUMNS.replace(", ", ",")
+
+
+def test_a_row_says_what_was_counted():
+    one = result()
+    row = rows(counts_csv([one]))[0]
+    assert float(row["count"]) == pytest.approx(one.prediction.count, rel=1e-5)
+    assert row["count_rounded"] == str(one.prediction.rounded)
+    assert (row["image"], row["method"], row["weights"]) == ("a.png", "fcrn-a", "fcrn-a/untrained")
+    assert (row["area_px"], float(row["area_um2"])) == ("4800", 1200)
+    assert float(row["density_per_mm2"]) == pytest.approx(one.prediction.count / 0.0012, rel=1e-5)
+    assert (row["bit_depth"], row["pixel_size_um"], row["cell_diameter_px"]) == ("12", "0.5", "12")
+    assert (row["channel"], row["region"], row["status"], row["message"]) == ("auto", "whole image", "ok", "")
+    assert row["low"] == row["high"] == row["n_manual"] == row["error"] == ""
+
+
+def test_an_interval_is_carried_into_the_row():
+    one = result()
+    prediction = replace(one.prediction, interval=Interval(3.5, 8.25, 0.9, "conformal"))
+    row = rows(counts_csv([replace(one, prediction=prediction)]))[0]
+    assert (row["low"], row["high"], row["level"]) == ("3.5", "8.25", "0.9")
+
+
+def test_a_failed_image_keeps_its_row():
+    failed = Result("b.png", "error", "b.png: the file is empty (0 bytes); export it again, please.")
+    table = rows(counts_csv([result(), failed]))
+    assert [row["status"] for row in table] == ["ok", "error"]
+    assert table[1]["message"] == failed.message
+    assert table[1]["count"] == ""
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\xa0=1"])
+def test_no_text_becomes_a_formula(text):
+    row = rows(counts_csv([result(name=text), Result("x", "error", text)]))
+    for cell in (row[0]["image"], row[1]["message"]):
+        assert cell.startswith("'")
+        assert cell.removeprefix("'").strip() == text.strip()
+
+
+def test_ordinary_text_stays_as_it_is_and_on_one_line():
+    row = rows(counts_csv([Result("a=b - 1.png", "error", "one\rtwo\nthree, “four” \"five\"")]))
+    assert len(row) == 1
+    assert row[0]["image"] == "a=b - 1.png"
+    assert row[0]["message"] == "one two three, “four” \"five\""
+
+
+def test_numbers_stay_numbers_even_below_zero():
+    one = result()
+    negative = replace(one, prediction=replace(one.prediction, count=-0.25))
+    row = rows(counts_csv([negative]))[0]
+    assert row["count"] == "-0.25"
+    assert row["count_rounded"] == "0"
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, 1), (1, 7)])
+def test_the_density_tiff_is_float32_and_sums_to_the_count(shape):
+    prediction = Prediction.from_density(np.random.default_rng(2).normal(0, 1, shape).astype(np.float32))
+    content = density_tiff(prediction.density)
+    with tifffile.TiffFile(io.BytesIO(content)) as tif:
+        read = tif.asarray()
+        assert tif.is_imagej
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(np.atleast_2d(read).reshape(shape), prediction.density)
+    assert read.sum(dtype=np.float64) == pytest.approx(prediction.count, abs=1e-9)
+
+
+def test_a_cut_out_map_is_written_as_it_is():
+    part = np.arange(100, dtype=np.float32).reshape(10, 10)[2:9, 1:6]
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(density_tiff(part))), part)
+
+
+def test_the_overlay_differs_from_the_image_only_near_the_points():
+    one = result()
+    plain = overlay(one.image, replace(one.prediction, points=np.empty((0, 2))))
+    drawn = overlay(one.image, one.prediction)
+    assert plain.shape == drawn.shape == (*SHAPE, 3)
+    assert drawn.dtype == np.uint8
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    far = np.min([np.hypot(y - cy, x - cx) for cy, cx in POINTS], axis=0) > 8
+    changed = (plain != drawn).any(axis=2)
+    assert not changed[far].any()
+    for cy, cx in POINTS:
+        assert changed[np.hypot(y - cy, x - cx) <= 8].any()
+    assert (plain[..., 0] == plain[..., 2]).all(), "a grey image is shown in grey"
+
+
+def test_the_files_of_an_image_open_again(tmp_path):
+    files = files_of(result("Plate 1.tif"))
+    assert sorted(files) == [f"Plate 1__fcrn-a_{end}" for end in ("density.tif", "overlay.png", "points.csv")]
+    assert PillowImage.open(io.BytesIO(files["Plate 1__fcrn-a_overlay.png"])).size == SHAPE[::-1]
+    (tmp_path / "points.csv").write_bytes(files["Plate 1__fcrn-a_points.csv"])
+    np.testing.assert_array_equal(read_dots(tmp_path / "points.csv"), POINTS)
+
+
+def test_png_keeps_every_pixel():
+    for array in (np.arange(256, dtype=np.uint8).reshape(16, 16), np.arange(300, dtype=np.uint8).reshape(10, 10, 3)):
+        np.testing.assert_array_equal(np.asarray(PillowImage.open(io.BytesIO(png(array)))), array)
+
+
+def test_images_of_the_same_name_lose_no_file():
+    taken, files = set(), {}
+    for name in ("a.png", "a.tif", "a.png", "A.png", "b.png", "a-2.png"):
+        files |= files_of(result(name), taken)
+    assert len(files) == 6 * 3
+    assert len({name.casefold() for name in files}) == 6 * 3, "some file systems do not tell a from A"
+    assert "a__fcrn-a_density.tif" in files
+    assert "a-2__fcrn-a_density.tif" in files
+
+
+@pytest.mark.parametrize("name", ["../../up.png", "/etc/passwd", "..\\..\\up.png", "C:\\up.png", "..", ".png", "",
+                                  "a\0b"])
+def test_no_name_leads_out_of_the_zip(name):
+    one = result(name)
+    files = files_of(one)
+    with zipfile.ZipFile(io.BytesIO(archive(counts_csv([one]), files))) as box:
+        assert len(box.namelist()) == 4
+        for inside in box.namelist():
+            assert not set(inside) & set("/\\:\0")
+            assert not inside.startswith(".")
+
+
+def test_the_archive_opens_in_excel_and_holds_everything():
+    one = result("Größe µ.png")
+    files = files_of(one)
+    content = archive(counts_csv([one]), files)
+    with zipfile.ZipFile(io.BytesIO(content)) as box:
+        assert box.testzip() is None
+        assert box.namelist() == ["counts.csv", *files]
+        table = box.read("counts.csv")
+        assert all(box.read(name) == data for name, data in files.items())
+    assert table.startswith(b"\xef\xbb\xbf"), "without the mark Excel does not read UTF-8"
+    assert rows(table.decode("utf-8-sig"))[0]["image"] == "Größe µ.png"
+    assert archive(counts_csv([one]), files) == content
+
+
+def test_rows_outlive_their_arrays():
+    one = result()
+    short = one.without_arrays()
+    assert counts_csv([short]) == counts_csv([one])
+    assert short.prediction.density is None
+    assert short.image.pixels.base is not None
+    assert short.image.pixels.strides == (0, 0)
