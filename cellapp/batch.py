@@ -45,7 +45,7 @@ class Result:
         if prediction is not None:
             row |= {"channel": self.options.channel, "region": "whole image", "method": prediction.method,
                     "weights": prediction.weights, "count": prediction.count, "count_rounded": prediction.rounded,
-                    "cell_diameter_px": self.options.cell_diameter, "seconds": prediction.seconds,
+                    "cell_diameter_px": prediction.cell_diameter, "seconds": prediction.seconds,
                     "device": prediction.device}
             if prediction.interval:
                 row |= {key: getattr(prediction.interval, key) for key in ("low", "high", "level")}

@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--title", help="what a list shows (default: the name)")
     train.add_argument("--licence", default="not stated", help="terms of the weights, as their data allow")
     train.add_argument("--data-name", help="how the manifest names the images")
-    train.add_argument("--cell-diameter", type=float, default=10.0, help="typical cell, px (default: 10)")
+    train.add_argument("--cell-diameter", type=float, help="typical cell, px (default: estimated)")
     train.add_argument("--run", dest="folder", type=Path, help="folder of the run; resumes there (default: runs/ID)")
     train.add_argument("--example", default="vgg-cells-1-000.png", metavar="FILE",
                        help="image below examples/ whose count is kept as the known answer (default: %(default)s)")

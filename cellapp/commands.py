@@ -193,12 +193,13 @@ def train(given: argparse.Namespace) -> int:
     else:
         total = sets.read_folder(given.images, given.dots, include=tuple(given.include), exclude=tuple(given.exclude))
         name = given.data_name or f"{given.n_train} images of {given.images.name}"
+    learn, choose = sets.split(total, given.n_train, given.n_val, config.seed)
+    diameter = given.cell_diameter or sets.typical_diameter(learn)
     about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
-             "input": {"cell_diameter": given.cell_diameter}, "map_scale": find_method(config.method).map_scale,
+             "input": {"cell_diameter": diameter}, "map_scale": find_method(config.method).map_scale,
              "trained_on": name, "licence": given.licence,
              "training": config.model_dump() | {"n_train": given.n_train, "n_val": given.n_val}}
     check_publishable(given.example, **about)               # now, not after hours of training
-    learn, choose = sets.split(total, given.n_train, given.n_val, config.seed)
     folder = given.folder or Path("runs") / given.out.replace("/", "--")
     state = store.read_state(start) if start else None
     for p in run(learn, choose, config, folder, start=state, device=given.device):

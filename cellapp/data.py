@@ -10,6 +10,7 @@ from cellapp.density import check_points
 from cellapp.dots import pair, read_dots
 from cellapp.errors import DotsError
 from cellapp.image import plane, read_image
+from cellapp.scale import suggest_diameter
 from cellapp.simulate import simulate
 
 
@@ -70,3 +71,11 @@ def split(data: list[Dotted], n_train: int, n_val: int, seed: int) -> tuple[list
                         "validation, at least one of each; ask for fewer or add images.")
     order = np.random.default_rng(seed).permutation(len(data))
     return [data[i] for i in order[:n_train]], [data[i] for i in order[n_train : n_train + n_val]]
+
+
+def typical_diameter(data: list[Dotted]) -> float:
+    """Median of the cell diameters estimated in the images, px; to be stated by hand where none can be estimated."""
+    found = [d for item in data if (d := suggest_diameter(item.image)) is not None]
+    if not found:
+        raise DotsError("The cells' diameter cannot be estimated from these images; give it with --cell-diameter.")
+    return round(float(np.median(found)), 2)

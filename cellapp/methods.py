@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from cellapp import weights as store
 from cellapp.density import density_map, local_maxima, resize_map
-from cellapp.errors import ImageError, WeightsError
-from cellapp.image import MAX_PIXELS, Image, plane
+from cellapp.errors import WeightsError
+from cellapp.image import Image, plane
 from cellapp.networks.fcrn import FCRNA, FCRNB
 from cellapp.prediction import Prediction
+from cellapp.scale import choose_scale, resize
 from cellapp.tiling import apply_tiled
 
 Progress = Callable[[int, int], None]
@@ -34,8 +35,8 @@ class Options(BaseModel):
     channel: str = Field("auto", description="channel that shows the cells: auto, mean, or a channel's name")
     cell_diameter: float | None = Field(
         None, gt=1, le=1000,
-        description="typical cell diameter in px; the image is brought to the scale the weights were trained "
-                    "at (default: taken as it is)")
+        description="typical cell diameter in px, at which the image is brought to the scale of the weights "
+                    "(default: estimated from the image)")
     tile: int = Field(512, ge=64, le=4096, description="side of the tiles in px; never changes the count")
 
 
@@ -149,22 +150,21 @@ class Counter:
             image = Image.from_array(image)
         grey, note = plane(image, options.channel)
         notes = [*image.notes, *([f"Channel read: {note}."] if note else [])]
-        scale = self._scale(options, grey.shape)
-        density = self._density(_resized(grey, scale), options.tile, progress)
+        scale = choose_scale(grey, options.cell_diameter, self.weights.input.cell_diameter)
+        density = self._density(resize(grey, scale.factor), options.tile, progress)
         if density is None:
             notes.append("The image has no contrast, so no cell can be seen in it.")
             prediction = Prediction.from_density(np.zeros(grey.shape, np.float32), np.empty((0, 2)))
         else:
             points = local_maxima(density, self.weights.sigma)
-            if scale != 1:
-                ratio = np.array(grey.shape) / density.shape  # 1 / scale, but for the rounding to whole pixels
+            if scale.factor != 1:
+                ratio = np.array(grey.shape) / density.shape  # 1 / factor, but for the rounding to whole pixels
                 density = resize_map(density, grey.shape)
                 points = np.clip((points + 0.5) * ratio - 0.5, 0, np.array(grey.shape) - 1.0)
-                notes.append(f"Counted at {scale:.3g} times its size, so that cells of {options.cell_diameter:g} px "
-                             f"are the {self.weights.input.cell_diameter:g} px of the training images.")
+                notes.append(scale.note)
             prediction = Prediction.from_density(density, points)
         return replace(prediction, method=self.method.name, weights=self.weights.id, device=self.device.type,
-                       seconds=time.perf_counter() - begin, notes=tuple(notes))
+                       cell_diameter=scale.diameter, seconds=time.perf_counter() - begin, notes=tuple(notes))
 
     def _density(self, grey: np.ndarray, tile: int, progress: Progress | None) -> np.ndarray | None:
         normal = normalise(grey)
@@ -174,25 +174,6 @@ class Counter:
             scaled = run_map(self._network, self.method, normal, device=self.device, tile=tile, progress=progress)
         scaled /= np.float32(self.weights.map_scale)
         return scaled
-
-    def _scale(self, options: Options, shape: tuple[int, int]) -> float:
-        if options.cell_diameter is None:
-            return 1.0
-        scale = self.weights.input.cell_diameter / options.cell_diameter
-        if shape[0] * shape[1] * scale**2 > MAX_PIXELS:
-            raise ImageError(f"With cells of {options.cell_diameter:g} px the image would have to be enlarged "
-                             f"{scale:.1f} times, beyond {MAX_PIXELS // 10**6} megapixels; check the cell diameter "
-                             "or crop the image.")
-        return scale
-
-
-def _resized(grey: np.ndarray, scale: float) -> np.ndarray:
-    if scale == 1:
-        return grey
-    import cv2
-
-    height, width = (max(1, round(side * scale)) for side in grey.shape)
-    return cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
 def build(row: store.Weights) -> nn.Module:

@@ -27,6 +27,7 @@ class Prediction:
     points : (N, 2) float64, (y, x), detected cells; their number is a second opinion, not the count
     interval : None where the weights carry no calibration
     method, weights : names in METHODS and in the manifest
+    cell_diameter : px of the image, given by the user or estimated; None if unknown
     seconds : wall-clock time of the prediction
     notes : sentences for the user, such as which channel was read
     """
@@ -38,6 +39,7 @@ class Prediction:
     interval: Interval | None = None
     method: str = ""
     weights: str = ""
+    cell_diameter: float | None = None
     seconds: float = 0.0
     device: str = "cpu"
     notes: tuple[str, ...] = field(default=())

@@ -34,8 +34,11 @@ def check_publishable(example: str, **about) -> None:
         _unsaved(about)
     except ValidationError as error:
         first = error.errors()[0]
-        raise WeightsError(f"The weights cannot have the {first['loc'][0]} {first['input']}: {first['msg']}. Names are "
-                           "lower-case letters, digits, “.”, “_” and “-”, such as fcrn-a/mine.") from error
+        if first["loc"][0] == "id":
+            raise WeightsError(f"{first['input']}: weights cannot have this name; take lower-case letters, digits, “.”, "
+                               "“_” and “-”, such as fcrn-a/mine.") from error
+        where = ".".join(map(str, first["loc"]))
+        raise WeightsError(f"{about['id']}: {where} cannot be {first['input']}: {first['msg'].lower()}.") from error
     read_image(EXAMPLES / example)
 
 

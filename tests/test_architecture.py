@@ -70,11 +70,6 @@ def test_pages_are_short_and_do_no_arithmetic(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 80
 
 
-@pytest.mark.parametrize("path", CORE, ids=name_of)
-def test_no_file_of_the_core_is_a_house_of_its_own(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
-
-
 def test_imports_run_in_one_direction():
     """The modules of the package can be put in an order in which each imports only those before it."""
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -29,8 +29,9 @@ def result(name="a.png", **changes) -> Result:
     pixels = rng.integers(0, 4096, SHAPE, dtype=np.uint16)
     density = rng.normal(0.001, 0.01, SHAPE).astype(np.float32)
     image = replace(Image.from_array(pixels, name), pixel_size_um=0.5, bit_depth=12)
-    prediction = Prediction.from_density(density, POINTS, method="fcrn-a", weights="fcrn-a/untrained", seconds=1.25)
-    return replace(Result(name, "ok", "", image, prediction, Options(cell_diameter=12)), **changes)
+    prediction = Prediction.from_density(density, POINTS, method="fcrn-a", weights="fcrn-a/untrained", seconds=1.25,
+                                         cell_diameter=12.0)
+    return replace(Result(name, "ok", "", image, prediction, Options()), **changes)
 
 
 def rows(text):

@@ -212,9 +212,13 @@ def test_cell_diameter_finds_enlarged_cells_at_the_same_places(known):
     places = np.array([(12, 20), (30, 45), (40, 10), (8, 60)])
     image = density_map(places, (48, 64), 3.0)
     double = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
-    here, there = known.predict(image), known.predict(double, Options(cell_diameter=20))
+    here, there = known.predict(image, Options(cell_diameter=10)), known.predict(double, Options(cell_diameter=20))
     assert there.count == pytest.approx(here.count, rel=0.01)
-    assert known.predict(double).count == pytest.approx(4 * here.count, rel=0.01), "taken as it is, it is larger"
+    as_it_is = known.predict(double, Options(cell_diameter=10))
+    assert as_it_is.count == pytest.approx(4 * here.count, rel=0.01)
+    estimated = known.predict(double)
+    assert estimated.cell_diameter == pytest.approx(18, rel=0.25)   # Gaussians of 6 px, about as wide as such discs
+    assert estimated.count < 2 * here.count
     assert len(there.points) == len(here.points) == len(places)
     order = np.argsort(here.points[:, 0]), np.argsort(there.points[:, 0])
     np.testing.assert_allclose(there.points[order[1]], here.points[order[0]] * 2 + 0.5, atol=1)

@@ -79,7 +79,7 @@ def weights() -> store.Weights:
                           format_func=lambda name: rows[name].title)
     row = rows[chosen]
     score = "; ".join(f"off by {s.mae:.1f} cells an image on {s.data}" for s in row.scores) or "not measured yet"
-    st.caption(f"Trained on {row.trained_on}: cells about {row.input.cell_diameter:g} px across, "
+    st.caption(f"Trained on {row.trained_on}: cells about {row.input.cell_diameter:.0f} px across, "
                f"{row.input.polarity}. Measured: {score}.")
     return row
 
@@ -90,9 +90,9 @@ def reading(row: store.Weights, channels: tuple[str, ...]) -> None:
         st.selectbox("Channel that shows the cells", ["auto", "mean", *channels], key="channel", on_change=go_on,
                      help="auto takes the one channel that holds nearly all the variation, or else their mean.")
     st.number_input("Typical cell diameter (px)", min_value=2.0, max_value=1000.0, value=None, step=1.0,
-                    placeholder=f"{row.input.cell_diameter:g}, as in training", key="diameter", on_change=go_on,
-                    help="If your cells are larger or smaller than those of the training images, say so: the image "
-                         "is brought to that scale for counting, and the maps back to yours.")
+                    placeholder="estimated from the image", key="diameter", on_change=go_on,
+                    help="The image is brought to the scale at which these weights were trained, and the maps back to "
+                         "yours. If the estimate under the count is wrong, give the diameter here.")
 
 
 def remember_channels(upload: Upload, names: tuple[str, ...]) -> None:

@@ -76,8 +76,9 @@ def _head(result: Result, row: store.Weights, all_results: list[Result]) -> None
         if len(counted) > 1:
             st.metric(f"All {len(counted)} images", f"{round(sum(p.count for p in counted)):,}", width="content")
     height, width = prediction.shape
+    size = f"cells about {prediction.cell_diameter:.0f} px · " if prediction.cell_diameter else ""
     st.caption(f"Sum of the density map: {prediction.count:.2f} · {row.title} · {width}×{height} px, "
-               f"{result.image.bit_depth} bits · {prediction.seconds:.2f} s on {prediction.device} · "
+               f"{result.image.bit_depth} bits · {size}{prediction.seconds:.2f} s on {prediction.device} · "
                "no interval: these weights are not calibrated yet")
     if result.message:
         st.caption(f":material/info: {plain(result.message)}")

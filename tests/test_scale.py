@@ -1,0 +1,74 @@
+"""The cell diameter: estimated from the image, followed where it is given."""
+
+import numpy as np
+import pytest
+
+from cellapp.errors import ImageError
+from cellapp.image import MAX_PIXELS
+from cellapp.scale import TOLERATED, choose_scale, resize, suggest_diameter
+from cellapp.simulate import simulate
+
+
+def discs(diameter: float, shape=(300, 340), spacing=2.2) -> np.ndarray:
+    """A grid of soft-edged bright discs on a dark ground."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    step = spacing * diameter
+    distance = np.hypot((y + step / 2) % step - step / 2, (x + step / 2) % step - step / 2)
+    return (200 / (1 + np.exp((distance - diameter / 2) * 2 / max(1, diameter / 12))) + 10).astype(np.float32)
+
+
+@pytest.mark.parametrize("diameter", [8, 12, 20, 33, 55])
+def test_discs_are_measured(diameter):
+    assert suggest_diameter(discs(diameter)) == pytest.approx(diameter, rel=0.25)
+
+
+def test_the_estimate_does_not_know_gain_offset_or_type():
+    image = simulate("vgg-cells", 5).image
+    here = suggest_diameter(image)
+    assert suggest_diameter(image.astype(np.uint16) * 200 + 3000) == pytest.approx(here, rel=1e-3)
+    assert suggest_diameter(image / 255.0) == pytest.approx(here, rel=1e-3)
+
+
+def test_a_large_image_is_judged_at_its_own_size():
+    image = simulate("vgg-cells", 5).image
+    assert suggest_diameter(np.tile(image, (5, 7))) == pytest.approx(suggest_diameter(image), rel=0.05)
+
+
+@pytest.mark.parametrize("image", [np.zeros((64, 64)), np.full((1, 1), 7.0), np.full((300, 20), 1e9),
+                                   np.ones((15, 400)) * np.arange(400)])
+def test_an_image_that_shows_nothing_gives_no_estimate(image):
+    assert suggest_diameter(image) is None
+    assert choose_scale(image, None, 11.5).factor == 1
+
+
+def test_cells_of_about_the_right_size_are_taken_as_they_are():
+    image = discs(20)
+    found = suggest_diameter(image)
+    assert choose_scale(image, None, found * (TOLERATED - 0.01)).factor == 1
+    other = choose_scale(image, None, found / 2)
+    assert other.factor == pytest.approx(0.5)
+    assert "estimated" in other.note
+
+
+def test_a_given_diameter_is_followed_even_if_it_differs_little():
+    scale = choose_scale(discs(20), 10.0, 11.0)
+    assert scale.factor == pytest.approx(1.1)
+    assert scale.diameter == 10 and "as given" in scale.note
+
+
+def test_beyond_the_limit_a_given_diameter_is_refused_and_an_estimated_one_is_not_followed():
+    side = int(MAX_PIXELS**0.5)
+    image = np.broadcast_to(np.float32(0), (side, side))
+    with pytest.raises(ImageError, match="check the cell diameter"):
+        choose_scale(image, 5.0, 11.5)
+    noise = np.tile(np.random.default_rng(0).normal(size=(500, 500)).astype(np.float32), (18, 18))
+    assert suggest_diameter(noise) < 11.5 / TOLERATED
+    assert choose_scale(noise, None, 11.5).factor == 1
+
+
+def test_resizing_keeps_means_and_sizes():
+    image = discs(20)
+    assert resize(image, 1) is image
+    half = resize(image, 0.5)
+    assert half.shape == (150, 170)
+    assert half.mean() == pytest.approx(image.mean(), rel=1e-4)
