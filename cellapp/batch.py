@@ -78,7 +78,7 @@ def count_one(source: str | PathLike | bytes, counter: Counter, options: Options
     except MemoryError:
         return Result(shown, "error", f"{shown}: not enough memory for this image; crop it or close other programs.",
                       image)
-    return Result(image.name, "ok", " ".join(prediction.notes), image, prediction, options)
+    return Result(image.name, "ok", " ".join(prediction.doubts + prediction.notes), image, prediction, options)
 
 
 def count_files(sources: Iterable[str | PathLike], counter: Counter, options: Options | None = None

@@ -23,6 +23,7 @@ from cellapp.networks.fcrn import FCRNA, FCRNB
 from cellapp.prediction import Prediction
 from cellapp.scale import choose_scale, resize
 from cellapp.tiling import apply_tiled
+from cellapp.trust import doubts
 
 Progress = Callable[[int, int], None]
 
@@ -163,6 +164,7 @@ class Counter:
                 points = np.clip((points + 0.5) * ratio - 0.5, 0, np.array(grey.shape) - 1.0)
                 notes.append(scale.note)
             prediction = Prediction.from_density(density, points)
+        prediction = replace(prediction, doubts=doubts(grey, prediction, self.weights.input.polarity))
         return replace(prediction, method=self.method.name, weights=self.weights.id, device=self.device.type,
                        cell_diameter=scale.diameter, seconds=time.perf_counter() - begin, notes=tuple(notes))
 

@@ -1,6 +1,6 @@
 """What a method says about one image. The count is always derived, never stated by the caller."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Prediction:
     cell_diameter : px of the image, given by the user or estimated; None if unknown
     seconds : wall-clock time of the prediction
     notes : sentences for the user, such as which channel was read
+    doubts : sentences for the user: reasons not to trust this count
     """
 
     count: float
@@ -42,7 +43,8 @@ class Prediction:
     cell_diameter: float | None = None
     seconds: float = 0.0
     device: str = "cpu"
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def from_density(cls, density: np.ndarray, points: np.ndarray | None = None, **about) -> "Prediction":

@@ -35,7 +35,7 @@ def check_publishable(example: str, **about) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"][0] == "id":
-            raise WeightsError(f"{first['input']}: weights cannot have this name; take lower-case letters, digits, “.”, "
+            raise WeightsError(f"{first['input']}: no name for weights; take lower-case letters, digits, “.”, "
                                "“_” and “-”, such as fcrn-a/mine.") from error
         where = ".".join(map(str, first["loc"]))
         raise WeightsError(f"{about['id']}: {where} cannot be {first['input']}: {first['msg'].lower()}.") from error

@@ -80,12 +80,10 @@ def _head(result: Result, row: store.Weights, all_results: list[Result]) -> None
     st.caption(f"Sum of the density map: {prediction.count:.2f} · {row.title} · {width}×{height} px, "
                f"{result.image.bit_depth} bits · {size}{prediction.seconds:.2f} s on {prediction.device} · "
                "no interval: these weights are not calibrated yet")
-    if result.message:
-        st.caption(f":material/info: {plain(result.message)}")
-    if prediction.rounded and abs(len(prediction.points) - prediction.count) > 0.35 * prediction.count:
-        st.warning("The sum of the map and the number of peaks disagree by more than a third: look at the panes "
-                   "before you trust this number. Cells of another size or a dark-on-bright image are common causes.",
-                   icon=":material/warning:")
+    for doubt in prediction.doubts:
+        st.warning(doubt, icon=":material/warning:")
+    if prediction.notes:
+        st.caption(f":material/info: {plain(' '.join(prediction.notes))}")
 
 
 def _panes(result: Result, narrow: bool) -> None:
