@@ -20,10 +20,10 @@ def doubts(plane: np.ndarray, prediction: Prediction, polarity: str) -> tuple[st
     """Sentences for the user, none where nothing is odd. ``polarity`` is what the weights were trained on."""
     found = []
     if polarity == "bright on dark" and dark_on_bright(plane):
-        found.append("Most of this image is bright. These weights count bright cells on a dark ground: if yours are dark "
-                     "on a bright ground, do not trust this number.")
+        found.append("Most of this image is bright. These weights count bright cells on a dark ground: if yours are "
+                     "dark on a bright ground, do not trust this number.")
     count, peaks = prediction.count, len(prediction.points)
     if max(count, peaks) > 5 and abs(peaks - count) > DISAGREEMENT * max(count, 1):
         found.append("The sum of the map and the number of its peaks differ by more than a third: look at the panes "
-                     "before you trust this number. Crowded cells, or cells of another size or kind, are common causes.")
+                     "before you trust this number. Crowded cells, or cells of another kind, are usual causes.")
     return tuple(found)

@@ -77,13 +77,14 @@ def test_any_size(counter, method, shape):
 def test_tiles_equal_the_whole(counter, method):
     shape = TILED[method.name]
     image = picture(shape)
-    whole = counter.predict(image, Options(tile=512))
+    whole = counter.predict(image, Options(tile=512, cell_diameter=10))
     check(whole, shape)
     assert len(whole.points) > 10
     largest = np.abs(whole.density).max()
     for tile in (64, 72, 96):
         steps = []
-        tiled = counter.predict(image, Options(tile=tile), progress=lambda *now: steps.append(now))  # noqa: B023
+        options = Options(tile=tile, cell_diameter=10)         # 10 px: read at its own size
+        tiled = counter.predict(image, options, progress=lambda *now, to=steps: to.append(now))
         assert len(steps) >= 5
         assert tiled.count == pytest.approx(whole.count, rel=1e-4)
         assert np.abs(tiled.density - whole.density).max() <= 1e-5 * largest
