@@ -3,12 +3,12 @@
 The page and the command line both count through `count_one`, so they cannot disagree.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from cellapp.errors import Cancelled, CellappError
 from cellapp.image import Image, read_image
@@ -75,14 +75,7 @@ def count_one(source: str | PathLike | bytes, counter: Counter, options: Options
         if image is not None and not message.startswith(image.name):
             message = f"{image.name}: {message}"
         return Result(shown, "error", message, image)
-    except MemoryError:
+    except (MemoryError, torch.OutOfMemoryError):
         return Result(shown, "error", f"{shown}: not enough memory for this image; crop it or close other programs.",
                       image)
     return Result(image.name, "ok", " ".join(prediction.doubts + prediction.notes), image, prediction, options)
-
-
-def count_files(sources: Iterable[str | PathLike], counter: Counter, options: Options | None = None
-                ) -> Iterator[Result]:
-    """Count one file after the other; only the current image is held in memory."""
-    for source in sources:
-        yield count_one(source, counter, options)

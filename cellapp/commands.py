@@ -213,7 +213,7 @@ def train(given: argparse.Namespace) -> int:
 
 def simulate(given: argparse.Namespace) -> int:
     from cellapp.dots import points_csv
-    from cellapp.export import png
+    from cellapp.figures import png
     from cellapp.files import write_atomic
     from cellapp.simulate import simulate as make
 

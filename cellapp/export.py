@@ -12,6 +12,7 @@ import numpy as np
 
 from cellapp.batch import COLUMNS, Result
 from cellapp.dots import points_csv
+from cellapp.figures import overlay, png
 
 _FORMULA = ("=", "+", "-", "@", "\t")
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')             # on some system or other
@@ -47,23 +48,12 @@ def density_tiff(density: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def png(rgb: np.ndarray) -> bytes:
-    """A PNG of an (H, W) or (H, W, 3) uint8 array."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(rgb).save(out, "PNG")
-    return out.getvalue()
-
-
 def files_of(result: Result, taken: set[str] | None = None) -> dict[str, bytes]:
     """The files of one counted image by name: density TIFF, points CSV, overlay PNG.
 
     ``taken`` holds the beginnings of the names given before and gets this one: hand in the same set for all
     images of a batch, and a second ``a.png`` (or an ``a.tif``) becomes ``a-2`` instead of replacing the first.
     """
-    from cellapp.figures import overlay
-
     prediction = result.prediction
     stem = _free(result, set() if taken is None else taken)
     files = {f"{stem}_overlay.png": png(overlay(result.image, prediction, result.options.channel))}

@@ -5,6 +5,7 @@ rings with a dark rim for points, which stay apart for colour-blind readers on g
 """
 
 import base64
+import io
 
 import numpy as np
 import plotly.graph_objects as go
@@ -63,8 +64,6 @@ def _picture(grey: np.ndarray) -> go.Image:
 
 
 def _data_url(grey: np.ndarray) -> str:
-    from cellapp.export import png
-
     return "data:image/png;base64," + base64.b64encode(png(grey)).decode()
 
 
@@ -120,3 +119,12 @@ def overlay(image: Image, prediction: Prediction, channel: str = "auto") -> np.n
         cv2.circle(picture, centre, radius << shift, (20, 20, 20), 3, cv2.LINE_AA, shift)
         cv2.circle(picture, centre, radius << shift, colour, 1, cv2.LINE_AA, shift)
     return picture
+
+
+def png(rgb: np.ndarray) -> bytes:
+    """A PNG of an (H, W) or (H, W, 3) uint8 array."""
+    from PIL import Image as Pillow
+
+    out = io.BytesIO()
+    Pillow.fromarray(rgb).save(out, "PNG")
+    return out.getvalue()

@@ -12,8 +12,8 @@ from PIL import Image as PillowImage
 
 from cellapp.batch import Result
 from cellapp.dots import read_dots
-from cellapp.export import archive, counts_csv, density_tiff, files_of, png
-from cellapp.figures import overlay
+from cellapp.export import archive, counts_csv, density_tiff, files_of
+from cellapp.figures import overlay, png
 from cellapp.image import Image
 from cellapp.methods import Options
 from cellapp.prediction import Interval, Prediction

@@ -67,6 +67,7 @@ def test_progress_is_told_after_every_epoch_and_kept(unbroken):
 
 
 def test_same_seed_same_weights_and_another_seed_others(unbroken, tmp_path):
+    torch.manual_seed(987)
     state = torch.get_rng_state()
     run(tmp_path / "again")
     assert torch.equal(torch.get_rng_state(), state), "training must not touch the randomness of the process"

@@ -8,8 +8,8 @@ import streamlit as st
 
 from cellapp import weights as store
 from cellapp.batch import Result
-from cellapp.export import archive, counts_csv, density_tiff, files_of, png, stem_of
-from cellapp.figures import VIEWS, overlay, panes
+from cellapp.export import archive, counts_csv, density_tiff, files_of, stem_of
+from cellapp.figures import VIEWS, overlay, panes, png
 from cellapp.methods import METHODS, Options
 from cellapp.ui.count_form import Upload
 from cellapp.ui.count_run import key_of
