@@ -48,20 +48,29 @@ def count(given: argparse.Namespace) -> int:
     options = _declared(Options, given)
     counter = load(_weights_id(given), given.device)
     results, taken = [], set()
-    for path in _image_files(given.images):
-        result = count_one(path, counter, options)
-        row = result.row()
-        keys = ("image", "method", "weights", "count", "low", "high", "level", "seconds", "device", "status", "message")
-        line = (f"{result.name}: {row['count']:.1f} cells ({len(result.prediction.points)} peaks, "
-                f"{row['seconds']:.2f} s)" if result.status == "ok" else f"error: {result.message}")
-        _print(given, {key: row[key] for key in keys}, line)
-        if given.out and result.status == "ok":
-            for name, content in files_of(result, taken).items():
-                write_atomic(given.out / name, content)
-        results.append(result.without_arrays())
-    if given.out:
-        write_atomic(given.out / "counts.csv", counts_csv(results).encode("utf-8-sig"))
+    try:
+        for path in _image_files(given.images):
+            result = count_one(path, counter, options)
+            _print_count(given, result)
+            if given.out and result.status == "ok":
+                for name, content in files_of(result, taken).items():
+                    write_atomic(given.out / name, content)
+            results.append(result.without_arrays())
+    finally:                                                 # stopped by hand, what is counted stays
+        if given.out and results:
+            write_atomic(given.out / "counts.csv", counts_csv(results).encode("utf-8-sig"))
     return int(any(result.status != "ok" for result in results))
+
+
+def _print_count(given: argparse.Namespace, result) -> None:
+    row = result.row()
+    keys = ("image", "method", "weights", "count", "low", "high", "level", "seconds", "device", "status", "message")
+    line = f"error: {result.message}"
+    if result.prediction:
+        line = (f"{result.name}: {row['count']:.1f} cells ({len(result.prediction.points)} peaks, "
+                f"{row['seconds']:.2f} s)")
+        line += f". {result.message}" if result.message else ""
+    _print(given, {key: row[key] for key in keys}, line)
 
 
 def _weights_id(given: argparse.Namespace) -> str:
