@@ -82,7 +82,25 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", type=_from(0), default=0)
     simulate.add_argument("--cells", type=int, help="cells in each image (default: as the preset draws them)")
     simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    dots = verbs.add_parser("dots", help="convert files of dots", description="Files of dots: one dot, one cell.")
+    _convert(dots.add_subparsers(required=True, metavar="ACTION"))
     return parser
+
+
+def _convert(actions) -> None:
+    from cellapp.commands_dots import convert
+    from cellapp.dots import FORMATS
+
+    parser = _command(actions, "convert", convert, "write the dots of one image in another format")
+    parser.add_argument("input", type=Path, metavar="IN", help="a file of dots, in any format that is read")
+    parser.add_argument("output", type=Path, metavar="OUT")
+    parser.add_argument("--to", required=True, choices=[row.name for row in FORMATS.values() if row.writer])
+    parser.add_argument("--image", metavar="NAME", help="the image's file name: which one of several, and what is "
+                                                        "written where the format names the image")
+    parser.add_argument("--shape", type=_shape, metavar="HxW", help="height and width of the image, such as 512x640")
+    parser.add_argument("--class", dest="classes", action="append", default=[], metavar="NAME",
+                        help="take the dots of this class alone; may be given again")
 
 
 def _command(verbs, name: str, run, about: str) -> argparse.ArgumentParser:
@@ -100,6 +118,14 @@ def _from(least: int):
         return int(text)
 
     return whole_number
+
+
+def _shape(text: str) -> tuple[int, int]:
+    """Height and width from ``HxW``."""
+    height, _, width = text.lower().replace("×", "x").partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text} is not a height and a width such as 512x640")
+    return int(height), int(width)
 
 
 def _flags(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:

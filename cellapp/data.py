@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellapp.density import check_points
-from cellapp.dots import pair, read_dots
+from cellapp.dots import Match, check_dots, pair_report, pick, read_dots_file
 from cellapp.errors import DotsError
 from cellapp.image import plane, read_image
 from cellapp.scale import suggest_diameter
@@ -31,30 +30,34 @@ def read_folder(
     exclude: tuple[str, ...] = (),
     channel: str = "auto",
 ) -> list[Dotted]:
-    """Read every image that has dots, sorted by name.
+    """Read every image that has dots, in any format of `cellapp.dots.FORMATS`, sorted by name.
 
     ``include`` and ``exclude`` are shell patterns on the image's file name (``0*cell.png``); without
     ``include`` every image counts. Raises `DotsError` if nothing is left, or if dots lie outside.
     """
-    pairs, alone = pair(images, dots)
+    report = pair_report(images, dots)
     wanted = [
-        (image, dots_file) for image, dots_file in pairs
-        if (not include or any(fnmatch(image.name, p) for p in include))
-        and not any(fnmatch(image.name, p) for p in exclude)
+        match for match in report.matches
+        if (not include or any(fnmatch(match.image.name, p) for p in include))
+        and not any(fnmatch(match.image.name, p) for p in exclude)
     ]
     if not wanted:
-        raise DotsError(f"{images}: no image with dots is left of {len(pairs) + len(alone)} images "
-                        f"({len(pairs)} with dots); check the folder of the dots and the patterns.")
-    return [_read_pair(image, dots_file, channel) for image, dots_file in wanted]
+        with_dots = len(report.matches)
+        unread = f" Not read: {report.unread[0]}" if report.unread else ""
+        raise DotsError(f"{images}: no image with dots is left of {with_dots + len(report.without_dots)} images "
+                        f"({with_dots} with dots); check the folder of the dots and the patterns.{unread}")
+    files = {}
+    return [_read_match(match, channel, files) for match in wanted]
 
 
-def _read_pair(image_file: Path, dots_file: Path, channel: str) -> Dotted:
-    grey, _ = plane(read_image(image_file), channel)
-    try:
-        points = check_points(read_dots(dots_file), grey.shape)
-    except DotsError as error:
-        raise DotsError(f"{dots_file.name}: {error}") from error
-    return Dotted(image_file.name, grey, points)
+def _read_match(match: Match, channel: str, files: dict) -> Dotted:
+    """``files`` keeps what was read from files that serve several images."""
+    grey, _ = plane(read_image(match.image), channel)
+    found = files.get(match.file) or read_dots_file(match.file)
+    if len(found) > 1:
+        files[match.file] = found
+    dots = pick(found, match.entry or match.image.name, match.file.name)
+    return Dotted(match.image.name, grey, check_dots(dots, grey.shape, match.file.name))
 
 
 def simulated(preset: str, n: int, seed: int) -> list[Dotted]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from cellapp.batch import COLUMNS, Result
+from cellapp.dot_tables import spreadsheet_text
 from cellapp.dots import points_csv
 from cellapp.figures import overlay, png
 
-_FORMULA = ("=", "+", "-", "@", "\t")
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')             # on some system or other
 
 
@@ -30,9 +30,7 @@ def counts_csv(results: Iterable[Result]) -> str:
 
 def _cell(value):
     if isinstance(value, str):
-        value = " ".join(value.splitlines())                 # the csv module leaves a lone \r unquoted
-        # Spreadsheets skip spaces, also no-break ones, before they look for a formula.
-        return "'" + value if value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA) else value
+        return spreadsheet_text(value)
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else value

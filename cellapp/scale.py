@@ -28,7 +28,7 @@ def suggest_diameter(plane: np.ndarray) -> float | None:
     Blobs are maxima of the scale-normalised Laplacian of Gaussians over position and scale (Lindeberg 1998);
     the answer is the mean of their log diameters, weighted by strength. Between about 4 px and a third
     of the image. An estimate: on 200 fluorescence images of the 2018 Data
-    Science Bowl it was within 25 % of the true median for 81 % and within a factor of 1.5 for 97 %
+    Science Bowl it was within 25 % of the true median for 81 % and within a factor of 1.5 for 96 %
     (``python -m benchmarks.diameter``).
     """
     plane = plane.astype(np.float32, copy=False)

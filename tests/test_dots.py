@@ -58,7 +58,7 @@ def test_a_table_without_rows_has_no_dots(tmp_path):
 @pytest.mark.parametrize(("content", "sentence"), [
     ("x,y\n1,2\n3,\n", r"line 3 has no two numbers \(3,\)"),
     ("x,y\n1,2\n\n3\n", r"line 4 has no two numbers"),
-    ("x;y\n1,5;2\n", r"line 2 .*write decimals with a point"),
+    ("x,y\n\"1,5\",2\n", r"line 2 .*write decimals with a point"),
     ("x,y\n1,nan\n", r"line 2 is not finite"),
     ("1,2\n3,4\n", r"no columns named x and y \(found: 1, 2\)"),
     ("", r"no columns named x and y \(found: nothing\)"),
