@@ -206,7 +206,7 @@ def train(given: argparse.Namespace) -> int:
     diameter = given.cell_diameter or sets.typical_diameter(learn)
     about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
              "input": {"cell_diameter": diameter}, "map_scale": find_method(config.method).map_scale,
-             "trained_on": name, "licence": given.licence,
+             "trained_on": name, "parent": given.start, "licence": given.licence,
              "training": config.model_dump() | {"n_train": given.n_train, "n_val": given.n_val}}
     check_publishable(given.example, **about)               # now, not after hours of training
     folder = given.folder or Path("runs") / given.out.replace("/", "--")

@@ -69,6 +69,7 @@ class Weights(_Row):
     map_scale: float = Field(gt=0, allow_inf_nan=False, description="the network's map is this many times the density")
     sigma: float = Field(gt=0, allow_inf_nan=False, description="px; the Gaussian that stands for one cell in the map")
     trained_on: str
+    parent: str | None = Field(None, description="id of the weights the training began with")
     licence: str
     training: dict = Field(default_factory=dict, description="the TrainingConfig of the run")
     scores: tuple[Score, ...] = ()
