@@ -172,8 +172,13 @@ class Counter:
         normal = normalise(grey)
         if normal is None:
             return None
-        with self._one_at_a_time:
+        while not self._one_at_a_time.acquire(timeout=0.5):  # another session counts; this one can still be stopped
+            if progress:
+                progress(0, 1)
+        try:
             scaled = run_map(self._network, self.method, normal, device=self.device, tile=tile, progress=progress)
+        finally:
+            self._one_at_a_time.release()
         scaled /= np.float32(self.weights.map_scale)
         return scaled
 

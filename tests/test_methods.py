@@ -279,3 +279,28 @@ def test_a_missing_gpu_is_an_error_not_a_fallback(tiny_weights, monkeypatch):
     assert load("fcrn-a/untrained", "auto").device.type == "cpu"
     with pytest.raises(WeightsError, match="no CUDA device"):
         load("fcrn-a/untrained", "cuda")
+
+
+def test_who_waits_for_another_session_can_stop(known):
+    import threading
+
+    holding, let_go = threading.Event(), threading.Event()
+
+    def hold(done, total):
+        holding.set()
+        let_go.wait(60)
+
+    first = threading.Thread(target=lambda: known.predict(picture((64, 64)), progress=hold))
+    first.start()
+    try:
+        assert holding.wait(60)
+
+        def stop(done, total):
+            raise Cancelled("stopped while waiting")
+
+        with pytest.raises(Cancelled, match="while waiting"):
+            known.predict(picture((64, 64)), progress=stop)
+    finally:
+        let_go.set()
+        first.join()
+    assert np.isfinite(known.predict(picture((64, 64))).count)
