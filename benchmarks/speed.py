@@ -1,7 +1,7 @@
-"""What counting costs, and what channels-last memory gains: ``python -m benchmarks.speed [--threads N]``.
+"""What counting costs, and what the memory layout gains: ``python -m benchmarks.speed [--threads N]``.
 
-Each method reads the same image as `Counter` does (channels last, tiles) and plainly (PyTorch's default layout, the
-whole image at once), by turns, so that only ratios of one run are compared. Prints medians, the ratio and the
+Each method reads the same image as `Counter` does (its own memory layout, tiles) and plainly (PyTorch's default
+layout, the whole image at once), by turns, so that only ratios of one run are compared. Prints medians, the ratio and the
 largest difference between the two maps.
 """
 
@@ -34,7 +34,7 @@ def main() -> None:
     for method in METHODS.values():
         torch.manual_seed(0)
         plain_network = method.build().eval()
-        network = deepcopy(plain_network).to(memory_format=torch.channels_last)
+        network = deepcopy(plain_network).to(memory_format=method.layout)
 
         def plainly(image, network=plain_network):
             with torch.inference_mode():

@@ -53,6 +53,7 @@ class Method:
     target : (points, (H, W), sigma) -> (H, W) float32 map the network learns, before `map_scale`
     loss : (map, target) -> scalar, both (B, 1, H, W) and scaled
     map_scale : the network's map is this many times the density
+    layout : of the tensors in memory; the same numbers, whichever is faster on a CPU (``benchmarks/speed.py``)
     """
 
     name: str
@@ -64,6 +65,7 @@ class Method:
     target: Callable[[np.ndarray, tuple[int, int], float], np.ndarray]
     loss: Callable[[Tensor, Tensor], Tensor]
     map_scale: float
+    layout: torch.memory_format
     meaning: str
 
 
@@ -72,9 +74,9 @@ _DENSITY = "Each pixel says how many cells it holds; the sum of the map is the c
 
 METHODS: dict[str, Method] = {
     "fcrn-a": Method("fcrn-a", "FCRN-A", _XIE, stride=8, halo=40, build=FCRNA, target=density_map,
-                     loss=F.mse_loss, map_scale=100.0, meaning=_DENSITY),
+                     loss=F.mse_loss, map_scale=100.0, layout=torch.channels_last, meaning=_DENSITY),
     "fcrn-b": Method("fcrn-b", "FCRN-B", _XIE, stride=4, halo=32, build=FCRNB, target=density_map,
-                     loss=F.mse_loss, map_scale=100.0, meaning=_DENSITY),
+                     loss=F.mse_loss, map_scale=100.0, layout=torch.contiguous_format, meaning=_DENSITY),
 }
 
 
@@ -111,10 +113,8 @@ def pick_device(name: str = "auto") -> torch.device:
 def run_map(network: nn.Module, method: Method, image: np.ndarray, *, device: torch.device, tile: int = 512,
             progress: Progress | None = None) -> np.ndarray:
     """The network's map, still times `map_scale`, of a normalised (H, W) float32 image of any size."""
-    layout = torch.channels_last                            # same numbers, FCRN-A 1.6 times as fast on a CPU
-
     def forward(square: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(np.ascontiguousarray(square))[None, None].to(device, memory_format=layout)
+        x = torch.from_numpy(np.ascontiguousarray(square))[None, None].to(device, memory_format=method.layout)
         with torch.inference_mode():
             return network(x)[0, 0].float().cpu().numpy()
 
@@ -128,7 +128,7 @@ class Counter:
         self.weights = row
         self.method = find_method(row.method)
         self.device = device
-        self._network = network.eval().to(device, memory_format=torch.channels_last).requires_grad_(False)
+        self._network = network.eval().to(device, memory_format=self.method.layout).requires_grad_(False)
         self._one_at_a_time = threading.Semaphore(1)        # a tile uses every core anyway
 
     def predict(self, image: Image | np.ndarray, options: Options | None = None, *,
