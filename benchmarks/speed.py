@@ -1,8 +1,8 @@
 """What counting costs, and what the memory layout gains: ``python -m benchmarks.speed [--threads N]``.
 
 Each method reads the same image as `Counter` does (its own memory layout, tiles) and plainly (PyTorch's default
-layout, the whole image at once), by turns, so that only ratios of one run are compared. Prints medians, the ratio and the
-largest difference between the two maps.
+layout, the whole image at once), by turns, so that only ratios of one run are compared. Prints medians, the ratio
+and the largest difference between the two maps.
 """
 
 import argparse
