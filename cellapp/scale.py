@@ -1,7 +1,7 @@
 """How large the cells of an image are, estimated from the image alone.
 
-A network counts well only at the scale it was trained at: nuclei of 25 px read by weights trained on cells of
-12 px count five-fold.
+A network counts well only at the scale it was trained at: fluorescence images of the 2018 Data Science Bowl, counted
+at their own size, are off by 177 % on the median (``python -m benchmarks.diameter``).
 """
 
 from dataclasses import dataclass

@@ -34,8 +34,8 @@ def welcome() -> None:
     st.title("How many cells are there?")
     st.markdown("Drop microscopy images or try a sample. You get the **count**, a **density map** that sums to it, "
                 "and the **cells found** one by one, side by side; tables and maps to download.")
-    st.caption("Your files stay in the memory of this server while the page is open. They are not stored, and not "
-               "passed on.")
+    st.caption("Your files stay in the memory of this server while the page is open, and their maps in a temporary "
+               "folder. They are deleted afterwards, and not passed on.")
     shown = sample_files()
     for column, path in zip(st.columns(len(shown)), shown, strict=True):
         column.image(str(path), caption=f"Sample: simulated, {_true_count(path)} cells", width="stretch",
