@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from cellapp.data import Dotted
 from cellapp.errors import TrainingError
 from cellapp.files import write_atomic
+from cellapp.weights import Settings
 
 State = dict[str, Tensor]
+NUMBERS = ("step", "best_figure", "best_epoch", "seconds", "frozen")
 
 
 @dataclass
@@ -32,9 +34,10 @@ class Run:
     average: State
     optimiser: torch.optim.Optimizer
     step: int = 0
-    best_mae: float = float("inf")
+    best_figure: float = float("inf")
     best_epoch: int = 0
     seconds: float = 0.0
+    frozen: bool = False                                     # batch statistics no longer move
 
 
 def save(path: Path, tensors: State, about: dict) -> None:
@@ -50,10 +53,9 @@ def save_run(path: Path, run: Run) -> None:
     tensors = {f"network.{name}": value for name, value in run.network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in run.average.items()}
     for name, parameter in run.network.named_parameters():
-        for key, value in run.optimiser.state[parameter].items():
+        for key, value in run.optimiser.state.get(parameter, {}).items():
             tensors[f"{key}.{name}"] = value
-    save(path, tensors, {"step": run.step, "best_mae": run.best_mae, "best_epoch": run.best_epoch,
-                         "seconds": run.seconds})
+    save(path, tensors, {name: getattr(run, name) for name in NUMBERS})
 
 
 def restore(run: Run, path: Path) -> None:
@@ -71,12 +73,14 @@ def restore(run: Run, path: Path) -> None:
     for name, value in run.average.items():
         value.copy_(tensors[f"average.{name}"])
     for name, parameter in run.network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         moments = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
         run.optimiser.state[parameter] = {
             key: value if key == "step" else value.to(parameter.device, memory_format=torch.preserve_format)
             for key, value in moments.items()}
-    run.step, run.best_mae = about["step"], about["best_mae"]
-    run.best_epoch, run.seconds = about["best_epoch"], about["seconds"]
+    for name in NUMBERS:
+        setattr(run, name, about[name])
 
 
 def check_same_run(run_dir: Path, config: BaseModel, sets: Iterable[list[Dotted]], start: State | None) -> None:
@@ -87,7 +91,9 @@ def check_same_run(run_dir: Path, config: BaseModel, sets: Iterable[list[Dotted]
     for data in sets:
         digest.update(f"{len(data)} images".encode())        # the same images, split otherwise, are another run
         for item in data:
-            digest.update(item.name.encode() + np.ascontiguousarray(item.image).tobytes() + item.points.tobytes())
+            truth = item.labels if item.points is None else item.points
+            digest.update(item.name.encode() + np.ascontiguousarray(item.image).tobytes() + str(item.count).encode())
+            digest.update(b"" if truth is None else np.ascontiguousarray(truth).tobytes())
     text = json.dumps({"config": config.model_dump(), "data": digest.hexdigest()}, indent=2)
     path = run_dir / "config.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:
@@ -96,11 +102,14 @@ def check_same_run(run_dir: Path, config: BaseModel, sets: Iterable[list[Dotted]
     write_atomic(path, text)
 
 
-def best_state(run_dir: str | Path) -> State:
-    """The averaged weights of the run's best epoch."""
-    from safetensors.torch import load
+def best_state(run_dir: str | Path) -> tuple[State, Settings]:
+    """The averaged weights of the run's best epoch, and what validation chose for reading with them."""
+    from safetensors import safe_open
 
     path = Path(run_dir) / "best.safetensors"
     if not path.exists():
         raise TrainingError(f"{run_dir}: no epoch has ended yet, so there are no weights to keep.")
-    return load(path.read_bytes())
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["state"])
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    return state, Settings(**about["settings"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cellapp import DEFAULT_WEIGHTS, commands
+from cellapp import DEFAULT_WEIGHTS, commands, commands_train
 from cellapp.errors import CellappError
 
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument("action", choices=["list", "verify"])
     _command(verbs, "verify", commands.verify, "count the known answer of all weights")
 
-    evaluate = _command(verbs, "evaluate", commands.evaluate, "count dotted images and compare with the dots")
+    evaluate = _command(verbs, "evaluate", commands_train.evaluate, "count dotted images and compare with the dots")
     _folder(evaluate, required=True)
     evaluate.add_argument("--weights", default=DEFAULT_WEIGHTS, metavar="ID", help="default: %(default)s")
     evaluate.add_argument("--distance", type=float, default=5.0, help="px between a peak and its dot (default: 5)")
@@ -58,17 +58,26 @@ def _parser() -> argparse.ArgumentParser:
     _flags(evaluate, Options)
     _device(evaluate)
 
-    train = _command(verbs, "train", commands.train, "train weights from dotted images or from the simulator")
+    train = _command(verbs, "train", commands_train.train, "train weights from dotted images or from the simulator")
     _folder(train, required=False)
     train.add_argument("--preset", choices=PRESETS, help="train on this preset of the simulator instead of a folder")
     train.add_argument("--n-train", type=int, default=32, help="images to learn from (default: 32)")
     train.add_argument("--n-val", type=int, default=32, help="images that choose the best epoch (default: 32)")
+    train.add_argument("--val-where", action="append", default=[], metavar="COLUMN=VALUE",
+                       help="choose the epoch with these rows of --table instead of a random part of the others")
     train.add_argument("--start", metavar="ID", help="weights to begin with (default: from scratch)")
+    train.add_argument("--imagenet", action="store_true",
+                       help="begin a ResNet with torchvision's ImageNet weights, which are downloaded")
+    train.add_argument("--build", type=_setting, action="append", default=[], metavar="NAME=NUMBER",
+                       help="an argument of the network, such as side=64")
     train.add_argument("--out", required=True, metavar="ID", help="name of the new weights, such as fcrn-a/mine")
     train.add_argument("--title", help="what a list shows (default: the name)")
     train.add_argument("--licence", default="not stated", help="terms of the weights, as their data allow")
     train.add_argument("--data-name", help="how the manifest names the images")
     train.add_argument("--cell-diameter", type=float, help="typical cell, px (default: estimated)")
+    train.add_argument("--rescale", action="store_true",
+                       help="bring each image to the scale at which its cells, by their estimated diameter, have "
+                            "--cell-diameter px, as counting does")
     train.add_argument("--run", dest="folder", type=Path, help="folder of the run; resumes there (default: runs/ID)")
     train.add_argument("--example", default="vgg-cells-1-000.png", metavar="FILE",
                        help="image below examples/ whose count is kept as the known answer (default: %(default)s)")
@@ -128,9 +137,20 @@ def _shape(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def _setting(text: str) -> tuple[str, int]:
+    """A name and a whole number from ``NAME=NUMBER``."""
+    name, _, number = text.partition("=")
+    if not name.isidentifier() or not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a name and a whole number such as side=64")
+    return name, int(number)
+
+
 def _flags(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
     """One flag per declared field; pydantic checks the value, the description is the help."""
     for name, field in model.model_fields.items():
+        if field.annotation is bool:
+            parser.add_argument(f"--{name.replace('_', '-')}", help=field.description, action="store_const", const=True)
+            continue
         shown = "" if field.default is None else f" (default: {field.default})"
         parser.add_argument(f"--{name.replace('_', '-')}", help=field.description + shown, metavar="VALUE")
 
@@ -140,6 +160,11 @@ def _folder(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument("--dots", type=Path, metavar="DIR", help="folder of the dots (default: that of the images)")
     parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="such as '0*cell.png'")
     parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN")
+    parser.add_argument("--table", type=Path, metavar="CSV",
+                        help="table of the images, with a column file or stem and, where there are no dots, count")
+    parser.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE",
+                        help="take these rows of --table")
+    parser.add_argument("--size", type=_shape, metavar="HxW", help="bring all images to this height and width first")
 
 
 def _device(parser: argparse.ArgumentParser) -> None:

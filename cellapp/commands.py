@@ -6,7 +6,6 @@ Every function takes the parsed flags and returns the exit code.
 import argparse
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +15,7 @@ from cellapp import weights as store
 from cellapp.errors import CellappError
 
 
-def _declared(model: type[BaseModel], given: argparse.Namespace) -> BaseModel:
+def declared(model: type[BaseModel], given: argparse.Namespace) -> BaseModel:
     values = {name: getattr(given, name) for name in model.model_fields if getattr(given, name) is not None}
     try:
         return model(**values)
@@ -26,7 +25,7 @@ def _declared(model: type[BaseModel], given: argparse.Namespace) -> BaseModel:
         raise CellappError(f"--{flag} {first['input']}: {first['msg'].lower()}.") from error
 
 
-def _print(given: argparse.Namespace, record: dict, line: str) -> None:
+def show(given: argparse.Namespace, record: dict, line: str) -> None:
     print(json.dumps(_jsonable(record), ensure_ascii=False) if given.json else line, flush=True)
 
 
@@ -45,7 +44,7 @@ def count(given: argparse.Namespace) -> int:
     from cellapp.files import write_atomic
     from cellapp.methods import Options, load
 
-    options = _declared(Options, given)
+    options = declared(Options, given)
     counter = load(_weights_id(given), given.device)
     results, taken = [], set()
     try:
@@ -67,10 +66,12 @@ def _print_count(given: argparse.Namespace, result) -> None:
     keys = ("image", "method", "weights", "count", "low", "high", "level", "seconds", "device", "status", "message")
     line = f"error: {result.message}"
     if result.prediction:
-        line = (f"{result.name}: {row['count']:.1f} cells ({len(result.prediction.points)} peaks, "
-                f"{row['seconds']:.2f} s)")
+        points = result.prediction.points
+        peaks = "" if points is None or result.prediction.density is None else f"{len(points)} peaks, "
+        between = "" if row["low"] is None else f", {row['low']:.1f} to {row['high']:.1f} at {row['level']:.0%}"
+        line = f"{result.name}: {row['count']:.1f} cells{between} ({peaks}{row['seconds']:.2f} s)"
         line += f". {result.message}" if result.message else ""
-    _print(given, {key: row[key] for key in keys}, line)
+    show(given, {key: row[key] for key in keys}, line)
 
 
 def _weights_id(given: argparse.Namespace) -> str:
@@ -108,7 +109,7 @@ def methods(given: argparse.Namespace) -> int:
         have = [row.id for row in store.manifest().values() if row.method == method.name]
         record = {"method": method.name, "title": method.title, "source": method.source, "meaning": method.meaning,
                   "weights": have}
-        _print(given, record, f"{method.name}: {method.title} ({method.source})\n    {method.meaning}\n"
+        show(given, record, f"{method.name}: {method.title} ({method.source})\n    {method.meaning}\n"
                               f"    weights: {', '.join(have) or 'none here'}")
     return 0
 
@@ -118,7 +119,7 @@ def weights(given: argparse.Namespace) -> int:
         return verify(given)
     for row in store.manifest().values():
         scores = "; ".join(f"MAE {s.mae:.2f} on {s.data}" for s in row.scores)
-        _print(given, row.model_dump(mode="json"), f"{row.id}: {row.title}, {row.bytes / 1e6:.1f} MB\n"
+        show(given, row.model_dump(mode="json"), f"{row.id}: {row.title}, {row.bytes / 1e6:.1f} MB\n"
                f"    trained on {row.trained_on}\n    licence: {row.licence}\n    {scores or 'not measured'}")
     return 0
 
@@ -132,92 +133,12 @@ def verify(given: argparse.Namespace) -> int:
     for row in rows:
         try:
             difference = check(row)
-            _print(given, {"weights": row.id, "ok": True, "difference": difference},
+            show(given, {"weights": row.id, "ok": True, "difference": difference},
                    f"{row.id}: ok ({row.check.count:.3f} cells in {row.check.image}, off by {difference:+.4f})")
         except CellappError as error:
             failed += 1
-            _print(given, {"weights": row.id, "ok": False, "message": str(error)}, f"FAILED {error}")
+            show(given, {"weights": row.id, "ok": False, "message": str(error)}, f"FAILED {error}")
     return int(failed > 0)
-
-
-def evaluate(given: argparse.Namespace) -> int:
-    from cellapp.data import read_folder
-    from cellapp.methods import Options, load
-    from cellapp.metrics import Detection, count_errors, match_points
-
-    options = _declared(Options, given)
-    counter = load(given.weights, given.device)
-    data = read_folder(given.images, given.dots, include=tuple(given.include), exclude=tuple(given.exclude),
-                       channel=options.channel)
-    counts, found = [], Detection(0, 0, 0)
-    for item in data:
-        prediction = counter.predict(item.image, options)
-        counts.append(prediction.count)
-        found += match_points(prediction.points, item.points, given.distance)
-        if given.json:
-            print(json.dumps({"image": item.name, "count": prediction.count, "true": len(item.points)}))
-    errors = count_errors(counts, [len(item.points) for item in data])
-    record = {"weights": given.weights, **asdict(errors), "precision": found.precision, "recall": found.recall,
-              "f1": found.f1}
-    _print(given, record, f"{given.weights} on {errors.images} images: MAE {errors.mae:.2f}, RMSE {errors.rmse:.2f}, "
-           f"MRE {errors.mre:.4f}, bias {errors.bias:+.2f}, R² {errors.r2:.4f}, largest error {errors.max_error:.1f}; "
-           f"detection within {given.distance:g} px: precision {found.precision:.3f}, recall {found.recall:.3f}, "
-           f"F1 {found.f1:.3f}")
-    if given.record:
-        _record(given, errors)
-    return 0
-
-
-def _record(given: argparse.Namespace, errors) -> None:
-    row = store.find(given.weights)
-    command = " ".join(["python -m cellapp evaluate", f"--images {given.images}", f"--weights {given.weights}",
-                        *(f"--include '{p}'" for p in given.include), *(f"--exclude '{p}'" for p in given.exclude)])
-    score = store.Score(data=given.record, images=errors.images, mae=round(errors.mae, 3), mre=round(errors.mre, 4),
-                        bias=round(errors.bias, 3), command=command)
-    others = tuple(s for s in row.scores if s.data != given.record)
-    store.replace(row.model_copy(update={"scores": (*others, score)}))
-
-
-def train(given: argparse.Namespace) -> int:
-    import torch
-
-    from cellapp import data as sets
-    from cellapp.checkpoint import best_state
-    from cellapp.methods import find_method
-    from cellapp.training import TrainingConfig
-    from cellapp.training import train as run
-    from cellapp.verify import check_publishable, publish
-
-    config = _declared(TrainingConfig, given)
-    if (given.preset is None) == (given.images is None):
-        raise CellappError("Give either --preset (simulated images) or --images (a folder of dotted images).")
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    start = store.find(given.start) if given.start else None
-    if start and start.method != config.method:
-        raise CellappError(f"--start {start.id} is a {start.method} network, not {config.method}; choose others.")
-    if given.preset:
-        total = sets.simulated(given.preset, given.n_train + given.n_val, config.seed)
-        name = given.data_name or f"{given.n_train} images of the simulator preset {given.preset}"
-    else:
-        total = sets.read_folder(given.images, given.dots, include=tuple(given.include), exclude=tuple(given.exclude))
-        name = given.data_name or f"{given.n_train} images of {given.images.name}"
-    learn, choose = sets.split(total, given.n_train, given.n_val, config.seed)
-    diameter = given.cell_diameter or sets.typical_diameter(learn)
-    about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
-             "input": {"cell_diameter": diameter}, "map_scale": find_method(config.method).map_scale,
-             "trained_on": name, "parent": given.start, "licence": given.licence,
-             "training": config.model_dump() | {"n_train": given.n_train, "n_val": given.n_val}}
-    check_publishable(given.example, **about)               # now, not after hours of training
-    folder = given.folder or Path("runs") / given.out.replace("/", "--")
-    state = store.read_state(start) if start else None
-    for p in run(learn, choose, config, folder, start=state, device=given.device):
-        _print(given, asdict(p), f"epoch {p.epoch}/{p.epochs}: loss {p.loss:.4f}, validation MAE {p.val_mae:.2f} "
-               f"(bias {p.val_bias:+.2f}), best {p.best_mae:.2f} in epoch {p.best_epoch}, {p.seconds_left / 60:.0f} "
-               f"min left on {p.device}")
-    row = publish(best_state(folder), given.example, **about)
-    _print(given, row.model_dump(mode="json"), f"{row.id}: saved as {store.folder() / row.file}")
-    return 0
 
 
 def simulate(given: argparse.Namespace) -> int:
@@ -232,6 +153,6 @@ def simulate(given: argparse.Namespace) -> int:
         write_atomic(given.out / f"{stem}.png", png(scene.image))
         write_atomic(given.out / f"{stem}_dots.csv", points_csv(scene.points))
         write_atomic(given.out / f"{stem}_labels.png", png(scene.labels.astype("uint16")))
-        _print(given, {"image": f"{stem}.png", "cells": len(scene.points), "requested": scene.requested},
+        show(given, {"image": f"{stem}.png", "cells": len(scene.points), "requested": scene.requested},
                f"{given.out / stem}.png: {len(scene.points)} cells")
     return 0

@@ -1,25 +1,67 @@
-"""Dotted images to train on and to measure with: from folders, or from the simulator."""
+"""Images with their truth, to train on and to measure with: from folders, or from the simulator."""
 
+import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from cellapp.dots import Match, check_dots, pair_report, pick, read_dots_file
+from cellapp.dots import IMAGE_SUFFIXES, Match, check_dots, image_files, pair_report, pick, read_dots_file, read_labels
 from cellapp.errors import DotsError
 from cellapp.image import plane, read_image
-from cellapp.scale import suggest_diameter
+from cellapp.scale import choose_scale, resize, resize_labels, suggest_diameter
 from cellapp.simulate import simulate
 
 
 @dataclass(frozen=True)
 class Dotted:
-    """One image with its ground truth: ``image`` (H, W) float32 as read, ``points`` (N, 2) float (y, x)."""
+    """One image with its ground truth.
+
+    image : (H, W) float32 as read
+    points : (N, 2) float (y, x); None where only the number of cells is known
+    labels : (H, W) int, 0 ground, a number for each cell; None without outlines
+    known : number of cells where there are no points
+    """
 
     name: str
     image: np.ndarray
-    points: np.ndarray
+    points: np.ndarray | None
+    labels: np.ndarray | None = None
+    known: float = float("nan")
+
+    @property
+    def count(self) -> float:
+        """True number of cells."""
+        return float(self.known if self.points is None else len(self.points))
+
+
+def read_table(path: str | Path, where: tuple[str, ...] = ()) -> dict[str, float]:
+    """File name or stem → number of cells (nan if not given) of the rows of a CSV that meet all conditions.
+
+    The table has a column ``file`` or ``stem`` and, for images without dots, a column ``count``. Each of ``where``
+    reads ``column=value``.
+    """
+    path = Path(path)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        name = next((c for c in ("file", "stem") if c in columns), None)
+        if name is None:
+            raise DotsError(f"{path.name}: it has no column “file” or “stem”; its columns are: {', '.join(columns)}.")
+        wanted = [condition.partition("=")[::2] for condition in where]
+        for column, _ in wanted:
+            if column not in columns:
+                raise DotsError(f"{path.name}: it has no column “{column}”; its columns are: {', '.join(columns)}.")
+        rows = [row for row in reader if all(row[column] == value for column, value in wanted)]
+    if not rows:
+        raise DotsError(f"{path.name}: no row meets {' and '.join(where)}.")
+    try:
+        return {row[name]: float(row.get("count") or "nan") for row in rows}
+    except ValueError as error:
+        raise DotsError(f"{path.name}: a number of cells cannot be read ({error}).") from error
 
 
 def read_folder(
@@ -29,18 +71,16 @@ def read_folder(
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
     channel: str = "auto",
+    table: Mapping[str, float] | None = None,
 ) -> list[Dotted]:
     """Read every image that has dots, in any format of `cellapp.dots.FORMATS`, sorted by name.
 
     ``include`` and ``exclude`` are shell patterns on the image's file name (``0*cell.png``); without
-    ``include`` every image counts. Raises `DotsError` if nothing is left, or if dots lie outside.
+    ``include`` every image counts. ``table`` (of `read_table`) leaves only its images. Label masks are kept, too.
+    Raises `DotsError` if nothing is left, or if dots lie outside.
     """
     report = pair_report(images, dots)
-    wanted = [
-        match for match in report.matches
-        if (not include or any(fnmatch(match.image.name, p) for p in include))
-        and not any(fnmatch(match.image.name, p) for p in exclude)
-    ]
+    wanted = [match for match in report.matches if _wanted(match.image, include, exclude, table)]
     if not wanted:
         with_dots = len(report.matches)
         unread = f" Not read: {report.unread[0]}" if report.unread else ""
@@ -50,6 +90,27 @@ def read_folder(
     return [_read_match(match, channel, files) for match in wanted]
 
 
+def _wanted(image: Path, include, exclude, table) -> bool:
+    return ((not include or any(fnmatch(image.name, p) for p in include))
+            and not any(fnmatch(image.name, p) for p in exclude)
+            and (table is None or image.name in table or image.stem in table))
+
+
+def read_counted(images: str | Path, table: Mapping[str, float], *, include: tuple[str, ...] = (),
+                 exclude: tuple[str, ...] = (), channel: str = "auto") -> list[Dotted]:
+    """The images of a table that gives only their number of cells, sorted by name."""
+    wanted = [path for path in image_files(Path(images)) if _wanted(path, include, exclude, table)]
+    if not wanted:
+        raise DotsError(f"{images}: no image of the table is in this folder; check the folder and the table.")
+    found = []
+    for path in wanted:
+        known = table.get(path.name, table.get(path.stem))
+        if not known >= 0:
+            raise DotsError(f"{path.name}: the table does not say how many cells it has; add a column “count”.")
+        found.append(Dotted(path.name, plane(read_image(path), channel)[0], None, None, known))
+    return found
+
+
 def _read_match(match: Match, channel: str, files: dict) -> Dotted:
     """``files`` keeps what was read from files that serve several images."""
     grey, _ = plane(read_image(match.image), channel)
@@ -57,13 +118,35 @@ def _read_match(match: Match, channel: str, files: dict) -> Dotted:
     if len(found) > 1:
         files[match.file] = found
     dots = pick(found, match.entry or match.image.name, match.file.name)
-    return Dotted(match.image.name, grey, check_dots(dots, grey.shape, match.file.name))
+    labels = read_labels(match.file) if match.file.suffix.lower() in IMAGE_SUFFIXES else None
+    if labels is not None and labels.shape != grey.shape:
+        raise DotsError(f"{match.file.name}: it has {labels.shape[1]}×{labels.shape[0]} px, but {match.image.name} has "
+                        f"{grey.shape[1]}×{grey.shape[0]}; masks must be as large as their image.")
+    return Dotted(match.image.name, grey, check_dots(dots, grey.shape, match.file.name), labels)
+
+
+def resized(item: Dotted, shape: tuple[int, int]) -> Dotted:
+    """The image and its truth on another grid: area means where it shrinks, dots moved along."""
+    if item.image.shape == shape:
+        return item
+    shrinks = shape[0] < item.image.shape[0]
+    image = cv2.resize(item.image, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    ratio = np.array(shape) / item.image.shape
+    points = None if item.points is None else (item.points + 0.5) * ratio - 0.5
+    labels = None if item.labels is None else resize_labels(item.labels, None, shape)
+    return Dotted(item.name, image, points, labels, item.known)
+
+
+def rescaled(item: Dotted, diameter: float) -> Dotted:
+    """The image and its truth at the scale `Counter` would read it at with weights for cells of ``diameter`` px."""
+    factor = choose_scale(item.image, None, diameter).factor
+    return resized(item, resize(item.image, factor).shape)
 
 
 def simulated(preset: str, n: int, seed: int) -> list[Dotted]:
     """``n`` images of a simulator preset; image i depends on the seed and on i alone."""
     scenes = (simulate(preset, seed, index) for index in range(n))
-    return [Dotted(f"{preset}-{seed}-{index:05d}", scene.image.astype(np.float32), scene.points)
+    return [Dotted(f"{preset}-{seed}-{index:05d}", scene.image.astype(np.float32), scene.points, scene.labels)
             for index, scene in enumerate(scenes)]
 
 
@@ -74,6 +157,12 @@ def split(data: list[Dotted], n_train: int, n_val: int, seed: int) -> tuple[list
                         "validation, at least one of each; ask for fewer or add images.")
     order = np.random.default_rng(seed).permutation(len(data))
     return [data[i] for i in order[:n_train]], [data[i] for i in order[n_train : n_train + n_val]]
+
+
+def drawn(data: list[Dotted], n: int, seed: int) -> list[Dotted]:
+    """``n`` different images by a seeded shuffle; all of them where there are not so many."""
+    order = np.random.default_rng(seed).permutation(len(data))
+    return [data[i] for i in order[:n]]
 
 
 def typical_diameter(data: list[Dotted]) -> float:

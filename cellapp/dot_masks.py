@@ -1,6 +1,7 @@
 """Dots in pictures: masks with one pixel (or one spot) a cell, and masks with one number a cell."""
 
 import io
+from os import PathLike
 
 import numpy as np
 
@@ -39,6 +40,25 @@ def read_mask(content: Content) -> list[Dots]:
         raise DotsError(f"{content.name}: it has more than {MAX_DOTS:,} dots, the most read here; check that it is a "
                         "mask of dots and no photograph.")
     return [Dots(points, shape=image.shape, notes=tuple(notes))]
+
+
+def read_labels(source: str | PathLike) -> np.ndarray | None:
+    """The (H, W) int32 instance labels of a label mask; None if the picture is a mask of dots.
+
+    A mask with one number only (one cell, or cells that do not touch) has a label for each connected region.
+    """
+    from scipy.ndimage import label
+
+    grey = read_image(source).pixels
+    if grey.ndim == 3:
+        grey = grey[..., 0]
+    if _label_centres(grey) is not None:
+        return grey.astype(np.int32)
+    values = np.unique(grey)
+    regions, _ = label(grey > 0, np.ones((3, 3)))
+    if len(values) != 2 or values[0] != 0 or np.median(np.bincount(regions.ravel())[1:]) < _SPOT:
+        return None
+    return regions.astype(np.int32)
 
 
 def _label_centres(grey: np.ndarray) -> np.ndarray | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from cellapp import dot_json, dot_masks, dot_qupath, dot_rois, dot_tables, dot_xml
 from cellapp.density import check_points
+from cellapp.dot_masks import read_labels
 from cellapp.dot_model import Content, Dots, check_swap, inside, listed
 from cellapp.dot_pairing import DOT_SUFFIXES, IMAGE_SUFFIXES, Match, Pairing, choose, core, image_files, match_folders
 from cellapp.dot_tables import points_csv
@@ -19,6 +20,7 @@ from cellapp.errors import DotsError
 
 __all__ = ["DOT_SUFFIXES", "FORMATS", "IMAGE_SUFFIXES", "Dots", "Format", "Match", "Pairing", "check_dots",
            "check_swap", "image_files", "pair", "pair_report", "pick", "points_csv", "read_dots", "read_dots_file",
+           "read_labels",
            "write_dots"]
 
 _CODE = (".npy", ".npz", ".pkl", ".pickle", ".pt", ".pth", ".joblib")

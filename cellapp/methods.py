@@ -8,24 +8,32 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import nn
 
 from cellapp import weights as store
-from cellapp.density import density_map, local_maxima, resize_map
+from cellapp.density import resize_map
 from cellapp.errors import WeightsError
+from cellapp.families.density_maps import DensityMaps
+from cellapp.families.mask_counter import MaskCounter
+from cellapp.families.patches import PatchRegression
+from cellapp.families.redundant import RedundantCounts
+from cellapp.families.segmentation import Segmentation
+from cellapp.family import Call, Family, Progress, Reading
 from cellapp.image import Image, plane
+from cellapp.networks.count_ception import CountCeption
+from cellapp.networks.fcn import FCN
 from cellapp.networks.fcrn import FCRNA, FCRNB
-from cellapp.prediction import Prediction
-from cellapp.scale import choose_scale, resize
-from cellapp.tiling import apply_tiled
+from cellapp.networks.folding import fold_batch_norm
+from cellapp.networks.fpn_vgg import FPNVGG11
+from cellapp.networks.patch_nets import AlexNetCounter, ResNetCounter
+from cellapp.prediction import Interval, Prediction
+from cellapp.scale import choose_scale, resize, resize_labels, resize_view
 from cellapp.trust import doubts
-
-Progress = Callable[[int, int], None]
 
 
 class Options(BaseModel):
@@ -39,6 +47,16 @@ class Options(BaseModel):
         description="typical cell diameter in px, at which the image is brought to the scale of the weights "
                     "(default: estimated from the image)")
     tile: int = Field(512, ge=64, le=4096, description="side of the tiles in px; never changes the count")
+    saliency: bool = Field(False, description="also show which pixels the count depends on (fpn-vgg11; a second pass)")
+    stride: int = Field(1, ge=1, le=32,
+                        description="count only every n-th window: 1, 2, 4, 8, 16 or 32 (count-ception; less exact)")
+
+    @field_validator("stride")
+    @classmethod
+    def _divides(cls, value: int) -> int:
+        if 32 % value:
+            raise ValueError("choose 1, 2, 4, 8, 16 or 32")
+        return value
 
 
 @dataclass(frozen=True)
@@ -50,33 +68,67 @@ class Method:
     stride : all pooling of the network together, px
     halo : context a tile needs for its inner part to equal one pass over the image, px
     build : the network, from keyword arguments kept in the manifest
-    target : (points, (H, W), sigma) -> (H, W) float32 map the network learns, before `map_scale`
-    loss : (map, target) -> scalar, both (B, 1, H, W) and scaled
+    family : how it is trained and read
     map_scale : the network's map is this many times the density
     layout : of the tensors in memory; the same numbers, whichever is faster on a CPU (``benchmarks/speed.py``)
+    meaning : a sentence for the user: what its map shows
+    extras : fields of `Options` that only some methods have
     """
 
     name: str
     title: str
     source: str
-    stride: int
-    halo: int
     build: Callable[..., nn.Module]
-    target: Callable[[np.ndarray, tuple[int, int], float], np.ndarray]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    map_scale: float
-    layout: torch.memory_format
+    family: Family
     meaning: str
+    stride: int = 1
+    halo: int = 0
+    map_scale: float = 1.0
+    layout: torch.memory_format = torch.channels_last
+    extras: tuple[str, ...] = ()
 
 
 _XIE = "Xie, Noble, Zisserman 2015, Microscopy cell counting with fully convolutional regression networks"
+_COHEN = ("Cohen, Boucher, Glastonbury, Lo, Bengio 2017, Count-ception: Counting by Fully Convolutional Redundant "
+          "Counting")
 _DENSITY = "Each pixel says how many cells it holds; the sum of the map is the count, its peaks are the cells."
+_REDUNDANT = ("Each pixel of the redundant map is the number of cells in the 32×32 px round it, so every cell is "
+              "counted 1,024 times; folded back to a density, the map sums to the count. It does not tell single cells "
+              "apart.")
+
+_HERNANDEZ = ("Hernández, Sultan, Pande 2018, Using deep learning for segmentation and counting within microscopy "
+              "data")
+_XUE = "Xue, Ray, Hugh, Bigras 2016, Cell counting by regression using convolutional neural network"
+_MARZO = "Marzo, La Rosa 2016, Cell segmentation with a fully convolutional network"
+_MASK = ("A first network paints the cells white, a second one counts what it sees in that mask and says how sure it "
+         "is; the map is the mask, scaled to the count. It does not tell single cells apart.")
+_WINDOWS = ("Each window of the image gets a number of cells; between the windows' centres the density is "
+            "interpolated, so the map is coarse and sums to the count. It does not tell single cells apart.")
+_CLASSES = _WINDOWS + " Here the number of a window is the most probable of whole numbers."
+_SEGMENTS = ("Each pixel is told to be cell or ground; touching cells are cut apart at their waists, and the pieces "
+             "are the count.")
+
+
+def _patches(name: str, title: str, build, classify: bool = False) -> Method:
+    return Method(name, title, _XUE, build, PatchRegression(classify), _CLASSES if classify else _WINDOWS)
+
 
 METHODS: dict[str, Method] = {
-    "fcrn-a": Method("fcrn-a", "FCRN-A", _XIE, stride=8, halo=40, build=FCRNA, target=density_map,
-                     loss=F.mse_loss, map_scale=100.0, layout=torch.channels_last, meaning=_DENSITY),
-    "fcrn-b": Method("fcrn-b", "FCRN-B", _XIE, stride=4, halo=32, build=FCRNB, target=density_map,
-                     loss=F.mse_loss, map_scale=100.0, layout=torch.contiguous_format, meaning=_DENSITY),
+    "fcrn-a": Method("fcrn-a", "FCRN-A", _XIE, FCRNA, DensityMaps(), _DENSITY, stride=8, halo=40, map_scale=100.0),
+    "fcrn-b": Method("fcrn-b", "FCRN-B", _XIE, FCRNB, DensityMaps(), _DENSITY, stride=4, halo=32, map_scale=100.0,
+                     layout=torch.contiguous_format),
+    "count-ception": Method("count-ception", "Count-ception", _COHEN, CountCeption, RedundantCounts(), _REDUNDANT,
+                            halo=22, extras=("stride",)),
+    "fpn-vgg11": Method("fpn-vgg11", "FPN + VGG-11", _HERNANDEZ, FPNVGG11, MaskCounter(), _MASK, extras=("saliency",)),
+    "alexnet": _patches("alexnet", "AlexNet", AlexNetCounter),
+    "alexnet-c": _patches("alexnet-c", "AlexNet, classes", partial(AlexNetCounter, outputs=64), True),
+    "resnet-50": _patches("resnet-50", "ResNet-50", partial(ResNetCounter, 50)),
+    "resnet-50-c": _patches("resnet-50-c", "ResNet-50, classes", partial(ResNetCounter, 50, outputs=64), True),
+    "resnet-101": _patches("resnet-101", "ResNet-101", partial(ResNetCounter, 101)),
+    "resnet-101-c": _patches("resnet-101-c", "ResNet-101, classes", partial(ResNetCounter, 101, outputs=64), True),
+    "resnet-152": _patches("resnet-152", "ResNet-152", partial(ResNetCounter, 152)),
+    "resnet-152-c": _patches("resnet-152-c", "ResNet-152, classes", partial(ResNetCounter, 152, outputs=64), True),
+    "fcn": Method("fcn", "FCN segmentation", _MARZO, FCN, Segmentation(), _SEGMENTS, stride=8, halo=40),
 }
 
 
@@ -85,18 +137,6 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise WeightsError(f"There is no method called “{name}”; choose one of: {', '.join(METHODS)}.")
     return METHODS[name]
-
-
-def normalise(image: np.ndarray) -> np.ndarray | None:
-    """(x - mean) / std of the whole image, (H, W) float32, or None for an image without any contrast.
-
-    Xie et al. normalise each training patch; the whole image is our reading for counting.
-    """
-    mean, std = image.mean(dtype=np.float64), image.std(dtype=np.float64)
-    # One part in a million of the values is the rounding of a flat float32 image, not contrast.
-    if not std > 1e-6 * abs(mean):
-        return None
-    return ((image - np.float32(mean)) / np.float32(std)).astype(np.float32, copy=False)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -110,17 +150,6 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def run_map(network: nn.Module, method: Method, image: np.ndarray, *, device: torch.device, tile: int = 512,
-            progress: Progress | None = None) -> np.ndarray:
-    """The network's map, still times `map_scale`, of a normalised (H, W) float32 image of any size."""
-    def forward(square: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(np.ascontiguousarray(square))[None, None].to(device, memory_format=method.layout)
-        with torch.inference_mode():
-            return network(x)[0, 0].float().cpu().numpy()
-
-    return apply_tiled(image, forward, stride=method.stride, halo=method.halo, tile=tile, progress=progress)
-
-
 class Counter:
     """Weights ready to count with. Holds no image and no state: share it between threads and sessions."""
 
@@ -128,7 +157,8 @@ class Counter:
         self.weights = row
         self.method = find_method(row.method)
         self.device = device
-        self._network = network.eval().to(device, memory_format=self.method.layout).requires_grad_(False)
+        self.parameters = sum(p.numel() for p in network.parameters())
+        self._network = fast(self.method, network, device)
         self._one_at_a_time = threading.Semaphore(1)        # a tile uses every core anyway
 
     def predict(self, image: Image | np.ndarray, options: Options | None = None, *,
@@ -152,35 +182,67 @@ class Counter:
         grey, note = plane(image, options.channel)
         notes = [*image.notes, *([f"Channel read: {note}."] if note else [])]
         scale = choose_scale(grey, options.cell_diameter, self.weights.input.cell_diameter)
-        density = self._density(resize(grey, scale.factor), options.tile, progress)
-        if density is None:
+        reading = self._read(resize(grey, scale.factor), options, progress)
+        if reading is None:
             notes.append("The image has no contrast, so no cell can be seen in it.")
             prediction = Prediction.from_density(np.zeros(grey.shape, np.float32), np.empty((0, 2)))
         else:
-            points = local_maxima(density, self.weights.sigma)
-            if scale.factor != 1:
-                ratio = np.array(grey.shape) / density.shape  # 1 / factor, but for the rounding to whole pixels
-                density = resize_map(density, grey.shape)
-                points = np.clip((points + 0.5) * ratio - 0.5, 0, np.array(grey.shape) - 1.0)
-                notes.append(scale.note)
-            prediction = Prediction.from_density(density, points)
+            prediction = on_the_image(reading, grey.shape)
+            notes += [scale.note] if scale.factor != 1 else []
         prediction = replace(prediction, doubts=doubts(grey, prediction, self.weights.input.polarity))
         return replace(prediction, method=self.method.name, weights=self.weights.id, device=self.device.type,
                        cell_diameter=scale.diameter, seconds=time.perf_counter() - begin, notes=tuple(notes))
 
-    def _density(self, grey: np.ndarray, tile: int, progress: Progress | None) -> np.ndarray | None:
-        normal = normalise(grey)
+    def _read(self, grey: np.ndarray, options: Options, progress: Progress | None) -> Reading | None:
+        normal = self.method.family.normalise(grey)
         if normal is None:
             return None
         while not self._one_at_a_time.acquire(timeout=0.5):  # another session counts; this one can still be stopped
             if progress:
                 progress(0, 1)
         try:
-            scaled = run_map(self._network, self.method, normal, device=self.device, tile=tile, progress=progress)
+            return self.method.family.read(self._network, normal, self._call(options, progress))
         finally:
             self._one_at_a_time.release()
-        scaled /= np.float32(self.weights.map_scale)
-        return scaled
+
+    def _call(self, options: Options, progress: Progress | None) -> Call:
+        row, method = self.weights, self.method
+        settings = row.settings
+        if "stride" in method.extras and options.stride > 1:
+            settings = settings.model_copy(update={"step": options.stride})
+        return Call(device=self.device, stride=method.stride, halo=method.halo, layout=method.layout,
+                    map_scale=row.map_scale, sigma=row.sigma, settings=settings, tile=options.tile,
+                    saliency=options.saliency and "saliency" in method.extras, progress=progress)
+
+
+def fast(method: Method, network: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of the network for counting: the same answers, batch normalisation folded, in the method's layout."""
+    network = method.family.compile(fold_batch_norm(network), device)
+    return network.eval().to(device, memory_format=method.layout).requires_grad_(False)
+
+
+LEVEL = 0.95
+WITHIN = 1.959964                                            # standard deviations of a Gaussian that hold 95 %
+
+
+def on_the_image(reading: Reading, shape: tuple[int, int]) -> Prediction:
+    """A reading at the scale of the weights, brought to the grid of the image as it was read; the count stays."""
+    read = (reading.density if reading.density is not None else reading.labels).shape
+    points, density, labels, views = reading.points, reading.density, reading.labels, dict(reading.views)
+    if read != shape:
+        ratio = np.array(shape) / read                       # 1 / factor, but for the rounding to whole pixels
+        if points is not None:
+            points = np.clip((points + 0.5) * ratio - 0.5, 0, np.array(shape) - 1.0)
+        density = None if density is None else resize_map(density, shape)
+        labels = None if labels is None else resize_labels(labels, points, shape)
+        views = {name: resize_view(view, read, shape) for name, view in views.items()}
+    if labels is not None:
+        return Prediction.from_labels(labels, points, views=views)
+    prediction = Prediction.from_density(density, points, views=views)
+    if reading.sd is None:
+        return prediction
+    low, high = prediction.count - WITHIN * reading.sd, prediction.count + WITHIN * reading.sd
+    return replace(prediction, interval=Interval(max(0.0, low), max(0.0, high), LEVEL, "aleatoric"))
 
 
 def build(row: store.Weights) -> nn.Module:
@@ -199,5 +261,5 @@ def load(weights_id: str, device: str = "auto") -> Counter:
         network.load_state_dict(store.read_state(row), strict=True)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise WeightsError(f"{row.id}: {row.file} does not hold a {row.method} network ({first}).") from error
+        raise WeightsError(f"{row.id}: {row.files[0].file} does not hold a {row.method} network ({first}).") from error
     return Counter(row, network, pick_device(device))

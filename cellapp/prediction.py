@@ -1,6 +1,8 @@
 """What a method says about one image. The count is always derived, never stated by the caller."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,16 +18,47 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class View:
+    """How a further map of a prediction is shown: its name, unit, Plotly colour scale and what it means.
+
+    ``top`` is the upper end of the colours; None is the largest value of the map.
+    """
+
+    title: str
+    unit: str
+    colours: str
+    top: float | None
+    meaning: str
+
+
+VIEWS: dict[str, View] = {
+    "redundant": View("Redundant count map", "cells per window", "Viridis", None,
+                      "Each pixel is the number of cells in the window of 32×32 px round it, so every cell is counted "
+                      "1,024 times; the map reaches 16 px beyond the image."),
+    "foreground": View("Foreground", "probability", "Cividis", 1.0,
+                       "How sure the network is that a pixel belongs to a cell."),
+    "foreground_sd": View("Uncertainty of the mask", "standard deviation", "Magma", None,
+                          "How far the network expects its mask to be off, pixel by pixel."),
+    "saliency": View("Saliency of the count", "cells per unit of grey", "Inferno", None,
+                     "How much the count would change if a pixel changed: where the network looks."),
+}
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """One method's answer for one image; build it with `from_density`.
+    """One method's answer for one image; build it with `from_density` or `from_labels`.
 
     Attributes
     ----------
     count : cells in the image; for a density map the sum of the map, so rarely a whole number
     shape : (H, W) of the image as it was read
     density : (H, W) float32, cells per pixel, sums to ``count``; may dip below zero where the network does
-    points : (N, 2) float64, (y, x), detected cells; their number is a second opinion, not the count
-    interval : None where the weights carry no calibration
+    points : (N, 2) float64, (y, x), detected cells; of a density map their number is a second opinion, of labels it
+        is the count; None where the method does not say where single cells are
+    labels : (H, W) int32, 0 is ground and 1 … N are the cells in the order of ``points``; None without outlines
+    views : further maps by the names of `VIEWS`, float32, on the grid of the image; "redundant" is larger by the same
+        rim on every side
+    interval : None where neither network nor calibration gives one
     method, weights : names in METHODS and in the manifest
     cell_diameter : px of the image, given by the user or estimated; None if unknown
     seconds : wall-clock time of the prediction
@@ -37,6 +70,8 @@ class Prediction:
     shape: tuple[int, int]
     density: np.ndarray | None = None
     points: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    views: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     interval: Interval | None = None
     method: str = ""
     weights: str = ""
@@ -52,7 +87,24 @@ class Prediction:
         count = float(density.sum(dtype=np.float64))
         return cls(count=count, shape=density.shape, density=density, points=points, **about)
 
+    @classmethod
+    def from_labels(cls, labels: np.ndarray, points: np.ndarray, **about) -> "Prediction":
+        """Derive the count from instance labels 1 … N and their (N, 2) centres: it is N."""
+        if labels.max(initial=0) != len(points):
+            raise ValueError(f"labels up to {labels.max(initial=0)} do not fit {len(points)} centres")
+        return cls(count=float(len(points)), shape=labels.shape, labels=labels, points=points, **about)
+
     @property
     def rounded(self) -> int:
         """The count as a whole number of cells, never below zero."""
         return max(0, round(self.count))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All maps by name (density, labels, those of ``views``): what is large and can be kept elsewhere."""
+        own = {name: getattr(self, name) for name in ("density", "labels") if getattr(self, name) is not None}
+        return own | dict(self.views)
+
+    def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> "Prediction":
+        """The same prediction with these maps in the place of its own; none at all strips them off."""
+        return replace(self, density=arrays.get("density"), labels=arrays.get("labels"),
+                       views={name: arrays[name] for name in VIEWS if name in arrays})

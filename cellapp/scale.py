@@ -123,3 +123,30 @@ def resize(plane: np.ndarray, factor: float) -> np.ndarray:
         return plane
     height, width = (max(1, round(side * factor)) for side in plane.shape)
     return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+
+
+def resize_labels(labels: np.ndarray, points: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) instance labels on another grid by the nearest pixel.
+
+    Where ``points`` gives the centres (y, x) on that grid of the cells 1 … N, a cell too small to own a pixel there
+    keeps the one at its centre, so that none gets lost.
+    """
+    rows, columns = (np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
+                     for n, m in zip(shape, labels.shape, strict=True))
+    out = labels[np.ix_(rows, columns)]
+    if points is not None:
+        lost = np.setdiff1d(np.arange(1, len(points) + 1), np.unique(out))
+        pixels = np.rint(points[lost - 1]).astype(int)
+        out[tuple(pixels.T)] = lost
+    return out
+
+
+def resize_view(view: np.ndarray, read: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """A further map on the image's grid of ``shape``; values stay. It was read on ``read`` px, or larger by a rim.
+
+    The rim is brought along, as the same whole number of pixels on every side.
+    """
+    rim = (view.shape[0] - read[0]) // 2
+    there = round(rim * shape[0] / read[0])
+    size = shape[1] + 2 * there, shape[0] + 2 * there
+    return cv2.resize(view, size, interpolation=cv2.INTER_AREA if size[1] < view.shape[0] else cv2.INTER_LINEAR)

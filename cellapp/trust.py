@@ -21,6 +21,8 @@ def doubts(plane: np.ndarray, prediction: Prediction, polarity: str) -> tuple[st
     if polarity == "bright on dark" and dark_on_bright(plane):
         found.append("Most of this image is bright. These weights count bright cells on a dark ground: if yours are "
                      "dark on a bright ground, do not trust this number.")
+    if prediction.density is None or prediction.points is None:
+        return tuple(found)                                  # one number only, nothing to disagree
     count, peaks = prediction.count, len(prediction.points)
     if max(count, peaks) > 5 and abs(peaks - count) > DISAGREEMENT * max(count, 1):
         found.append("The sum of the map and the number of its peaks differ by more than a third: look at the panes "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
 MANIFEST = "manifest.json"
+MAX_FILE = 48_000_000                                        # bytes; larger weights are written in several files
 
 
 class _Row(BaseModel):
@@ -36,14 +37,31 @@ class Input(_Row):
     polarity: str = Field("bright on dark", description="cells against their background")
 
 
+class Settings(_Row):
+    """What reading needs besides the network, for the methods that need it."""
+
+    threshold: float | None = Field(None, ge=0, le=1, description="probability from which a pixel is foreground")
+    window: int | None = Field(None, ge=8, le=1024, description="side of the windows, px")
+    step: int | None = Field(None, ge=1, le=1024, description="distance between neighbouring windows, px")
+    factor: float = Field(1.0, gt=0, allow_inf_nan=False, description="the count is multiplied by this")
+
+
 class Score(_Row):
-    """One measured figure: mean absolute error (cells per image) and its companions on a named set."""
+    """Measured on a named set: mean absolute error (cells per image) and its companions; None where it does not apply.
+
+    coverage : share of the true counts that lie in their interval; f1 : detection of single cells;
+    pixel_mcc : Matthews correlation of the foreground's pixels
+    """
 
     data: str
     images: int
     mae: float
-    mre: float
+    mre: float | None = None
     bias: float
+    r2: float | None = None
+    coverage: float | None = None
+    f1: float | None = None
+    pixel_mcc: float | None = None
     command: str = Field(description="the command that measures it again")
 
 
@@ -55,15 +73,21 @@ class Check(_Row):
     tolerance: float = Field(description="allowed difference, cells")
 
 
+class Part(_Row):
+    """A safetensors file of the weights, or one of several: files over 50 MB are split, as on the Hugging Face Hub."""
+
+    file: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*\.safetensors$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int
+
+
 class Weights(_Row):
     """A manifest row."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?$", max_length=100)
     title: str
     method: str
-    file: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*\.safetensors$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int
+    files: tuple[Part, ...] = Field(min_length=1)
     build: dict[str, int] = Field(default_factory=dict, description="arguments of the network")
     input: Input
     map_scale: float = Field(gt=0, allow_inf_nan=False, description="the network's map is this many times the density")
@@ -71,9 +95,22 @@ class Weights(_Row):
     trained_on: str
     parent: str | None = Field(None, description="id of the weights the training began with")
     licence: str
+    settings: Settings = Field(default_factory=Settings, description="what reading needs besides the network")
     training: dict = Field(default_factory=dict, description="the TrainingConfig of the run")
     scores: tuple[Score, ...] = ()
     check: Check | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(part.bytes for part in self.files)
+
+    @property
+    def sha256(self) -> str:
+        """One digest of all files; that of the file itself where there is one only."""
+        if len(self.files) == 1:
+            return self.files[0].sha256
+        return hashlib.sha256("".join(part.sha256 for part in self.files).encode()).hexdigest()
 
 
 def folder() -> Path:
@@ -102,35 +139,38 @@ def find(weights_id: str, where: Path | None = None) -> Weights:
     return rows[weights_id]
 
 
-def verified_bytes(row: Weights, where: Path | None = None) -> bytes:
-    """The file's content, after its size and sha256 were found to be those of the row."""
-    path = (where or folder()) / row.file
+def verified_bytes(row: Weights, part: Part, where: Path | None = None) -> bytes:
+    """The content of one file, after its size and sha256 were found to be those of the row."""
+    path = (where or folder()) / part.file
     if not path.is_file():
         raise WeightsError(f"{row.id}: the file {path} is missing; install the weights again.")
-    if path.stat().st_size != row.bytes:
-        raise WeightsError(f"{row.id}: {path.name} has {path.stat().st_size} bytes instead of {row.bytes}; "
+    if path.stat().st_size != part.bytes:
+        raise WeightsError(f"{row.id}: {path.name} has {path.stat().st_size} bytes instead of {part.bytes}; "
                            "it is damaged or was exchanged, install the weights again.")
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != row.sha256:
+    if hashlib.sha256(content).hexdigest() != part.sha256:
         raise WeightsError(f"{row.id}: {path.name} does not have the sha256 of its manifest row; "
                            "it is damaged or was exchanged, install the weights again.")
     return content
 
 
 def read_state(row: Weights, where: Path | None = None) -> "dict[str, Tensor]":
-    """The tensors of the row as float32, all of them finite."""
+    """The tensors of the row, floats as float32, all of them finite."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    try:
-        state = load(verified_bytes(row, where))
-    except SafetensorError as error:
-        raise WeightsError(f"{row.id}: {row.file} is not a safetensors file ({error}); install it again.") from error
-    state = {name: tensor.float() for name, tensor in state.items()}
+    state = {}
+    for part in row.files:
+        try:
+            state |= load(verified_bytes(row, part, where))
+        except SafetensorError as error:
+            raise WeightsError(f"{row.id}: {part.file} is not a safetensors file ({error}); "
+                               "install it again.") from error
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise WeightsError(f"{row.id}: {row.file} holds values that are not finite (in {broken[0]}); do not use it.")
+        raise WeightsError(f"{row.id}: its tensor {broken[0]} holds values that are not finite; do not use it.")
     return state
 
 
@@ -139,15 +179,38 @@ def add(state: "dict[str, Tensor]", where: Path | None = None, **about) -> Weigh
     from safetensors.torch import save
 
     where = where or folder()
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-    row = Weights(file=about["id"].replace("/", "--") + ".safetensors", bytes=len(content),
-                  sha256=hashlib.sha256(content).hexdigest(), **about)
-    other = next((r.id for r in manifest(where).values() if r.file == row.file and r.id != row.id), None)
-    if other:
-        raise WeightsError(f"{row.id}: its file {row.file} is that of {other}; choose another name.")
-    write_atomic(where / row.file, content)
+    stem = about["id"].replace("/", "--")
+    parts = _parts(state)
+    names = [f"{stem}.safetensors"] if len(parts) == 1 else [
+        f"{stem}-{k:05d}-of-{len(parts):05d}.safetensors" for k in range(1, len(parts) + 1)]
+    contents = [save({name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}) for part in parts]
+    files = tuple(Part(file=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+                  for name, content in zip(names, contents, strict=True))
+    row = Weights(files=files, **about)
+    before = manifest(where)
+    for other in before.values():
+        if other.id != row.id and (taken := {p.file for p in other.files} & set(names)):
+            raise WeightsError(f"{row.id}: its file {min(taken)} is that of {other.id}; choose another name.")
+    for name, content in zip(names, contents, strict=True):
+        write_atomic(where / name, content)
     replace(row, where)
+    for part in before[row.id].files if row.id in before else ():
+        if part.file not in names:                           # the row had another number of files
+            (where / part.file).unlink(missing_ok=True)
     return row
+
+
+def _parts(state: "dict[str, Tensor]") -> "list[dict[str, Tensor]]":
+    """The tensors in as few groups as `MAX_FILE` allows, in their order."""
+    parts, size = [{}], 0
+    for name, tensor in state.items():
+        own = tensor.numel() * tensor.element_size()
+        if parts[-1] and size + own > MAX_FILE:
+            parts.append({})
+            size = 0
+        parts[-1][name] = tensor
+        size += own
+    return parts
 
 
 def replace(row: Weights, where: Path | None = None) -> None:

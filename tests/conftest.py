@@ -25,8 +25,14 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+# The networks as small as they can be built: the contract is about what surrounds them.
+SMALL = {"fpn-vgg11": {"height": 64, "width": 64}, "alexnet": {"hidden": 16}, "alexnet-c": {"hidden": 16}} | {
+    name: {"side": 32} for name in ("resnet-50", "resnet-50-c", "resnet-101", "resnet-101-c", "resnet-152",
+                                    "resnet-152-c")}
+
+
 def plausible(method: str):
-    """An untrained network whose map looks like a density map: about a third of it above a cell's peak."""
+    """An untrained network, small where it can be, whose map has both ground and peaks."""
     return copy.deepcopy(_plausible(method))
 
 
@@ -38,23 +44,33 @@ def _plausible(method: str):
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = METHODS[method].build()
-        with torch.inference_mode():
-            out = network(torch.randn(1, 1, 64, 64))
-    with torch.no_grad():
-        network.head.weight *= 2.0 / out.std()
-        network.head.bias += 1.0 - 2.0 * (out.mean() - network.head.bias) / out.std()
-    return network.requires_grad_(False)
+        network = METHODS[method].build(**SMALL.get(method, {}))
+        if method.startswith("fcrn"):
+            with torch.inference_mode():
+                out = network(torch.randn(1, 1, 64, 64))
+            with torch.no_grad():
+                network.head.weight *= 2.0 / out.std()
+                network.head.bias += 1.0 - 2.0 * (out.mean() - network.head.bias) / out.std()
+        elif method.startswith(("alexnet", "resnet")):
+            torch.nn.init.normal_(network.head.weight, std=0.5)
+    return network.requires_grad_(False).eval()
 
 
 def add_weights(method: str, folder: Path, weights_id: str | None = None, **changes):
     """Write an untrained network of this method and its row into a folder of weights."""
     from cellapp import weights as store
 
-    about = {"id": weights_id or f"{method}/untrained", "title": f"{method}, untrained", "method": method,
-             "input": {"cell_diameter": 10.0}, "map_scale": 100.0, "sigma": 2.0, "trained_on": "nothing",
-             "licence": "CC0"}
-    return store.add(plausible(method).state_dict(), folder, **(about | changes))
+    return store.add(plausible(method).state_dict(), folder, **(about_untrained(method, weights_id) | changes))
+
+
+def about_untrained(method: str, weights_id: str | None = None) -> dict:
+    """What the manifest row of untrained weights says, but for their files."""
+    from cellapp.methods import METHODS
+
+    windows = {"window": 40, "step": 20} if method.startswith(("alexnet", "resnet")) else {}
+    return {"id": weights_id or f"{method}/untrained", "title": f"{method}, untrained", "method": method,
+             "input": {"cell_diameter": 10.0}, "map_scale": METHODS[method].map_scale, "sigma": 2.0,
+             "build": SMALL.get(method, {}), "settings": windows, "trained_on": "nothing", "licence": "CC0"}
 
 
 @pytest.fixture
@@ -70,17 +86,16 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def _untrained(tmp_path_factory) -> Path:
-    from cellapp.methods import METHODS
-
     folder = tmp_path_factory.mktemp("untrained")
-    for method in METHODS:
+    for method in ("fcrn-a", "fcrn-b", "count-ception", "fpn-vgg11", "alexnet", "fcn"):
         add_weights(method, folder)
     return folder
 
 
 @pytest.fixture
 def tiny_weights(_untrained, tmp_path, monkeypatch, one_thread) -> Path:
-    """A folder of this test's own with untrained weights of every method, in the place of the bundled ones."""
+    """A folder of this test's own with untrained weights of one method of each kind, in the place of the bundled ones.
+    """
     folder = tmp_path / "weights"
     shutil.copytree(_untrained, folder)
     monkeypatch.setenv("CELLAPP_WEIGHTS", str(folder))

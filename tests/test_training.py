@@ -17,6 +17,7 @@ from cellapp.density import density_map
 from cellapp.errors import CellappError, TrainingError
 from cellapp.simulate import simulate
 from cellapp.training import TrainingConfig, train
+from cellapp.weights import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = TrainingConfig(epochs=2, steps=3, batch=2, crop=32, warmup=2, seed=5)
@@ -58,8 +59,8 @@ def test_progress_is_told_after_every_epoch_and_kept(unbroken):
         assert np.isfinite([p.loss, p.val_mae, p.val_bias]).all()
         assert abs(p.val_bias) <= p.val_mae
         assert p.device == "cpu"
-    assert progress[-1].best_mae == min(p.val_mae for p in progress)
-    assert progress[progress[-1].best_epoch - 1].val_mae == progress[-1].best_mae
+    assert progress[-1].best_figure == min(p.val_mae for p in progress)
+    assert progress[progress[-1].best_epoch - 1].val_mae == progress[-1].best_figure
     assert progress[-1].seconds_left == 0
     lines = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
@@ -125,6 +126,22 @@ def test_a_killed_run_goes_on_where_it_was(unbroken, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_frozen_batch_statistics_are_those_of_the_average_and_survive_a_break(tmp_path):
+    config = TINY.model_copy(update={"method": "count-ception", "epochs": 3, "steps": 2, "freeze": 0.5,
+                                     "window_step": 16, "whole": 0.0})
+    run(tmp_path / "whole", config)
+    stopped = []
+    run(tmp_path / "broken", config, stop=lambda: bool(stopped.append(1)) or len(stopped) == 5)
+    run(tmp_path / "broken", config)
+    assert files(tmp_path / "broken") == files(tmp_path / "whole")
+    from safetensors.torch import load_file
+
+    last = load_file(tmp_path / "whole" / "last.safetensors")
+    assert int(last["network.first.norm.num_batches_tracked"]) == 3, "the second half of the steps is frozen"
+    for kind in ("running_mean", "running_var"):
+        torch.testing.assert_close(last[f"network.first.norm.{kind}"], last[f"average.first.norm.{kind}"])
+
+
 def test_a_folder_belongs_to_one_run(unbroken, tmp_path):
     run(tmp_path)
     before = files(tmp_path)
@@ -134,7 +151,7 @@ def test_a_folder_belongs_to_one_run(unbroken, tmp_path):
         lambda: run(tmp_path, TINY.model_copy(update={"epochs": 3})),
         lambda: run(tmp_path, data=data[::-1]),
         lambda: run(tmp_path, data=fewer_dots),
-        lambda: run(tmp_path, start=best_state(unbroken[0])),
+        lambda: run(tmp_path, start=best_state(unbroken[0])[0]),
         lambda: train(data[:1], data[1:], TINY, tmp_path, device="cpu"),    # the same images, split otherwise
     ]
     for attempt in attempts:
@@ -152,10 +169,11 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path):
 
 
 def test_training_begins_with_the_weights_it_is_given(unbroken, tmp_path):
-    start = best_state(unbroken[0])
+    start, settings = best_state(unbroken[0])
+    assert settings == Settings()
     slow = TINY.model_copy(update={"epochs": 1, "steps": 1, "learning_rate": 1e-12, "weight_decay": 0.0})
     run(tmp_path, slow, start=start)
-    for name, tensor in best_state(tmp_path).items():
+    for name, tensor in best_state(tmp_path)[0].items():
         torch.testing.assert_close(tensor, start[name], rtol=0, atol=1e-9)
 
 
@@ -170,11 +188,12 @@ def flat(shape=(48, 48)):
 
 
 @pytest.mark.parametrize(("learn", "choose", "sentence"), [
-    ([], scenes(1), "at least one dotted image"),
-    (scenes(1), [], "at least one dotted image"),
+    ([], scenes(1), "at least one image to learn from"),
+    (scenes(1), [], "one to validate with"),
     ([*scenes(1), flat()], scenes(1), r"flat\.png has no contrast"),
     ([*scenes(1), Dotted("tiny", np.eye(7, dtype=np.float32), np.empty((0, 2)))], scenes(1), "side of 7 px"),
     ([Dotted("out", scenes(1)[0].image, np.array([(3.0, 90.0)]))], scenes(1), "dots lie outside"),
+    ([Dotted("counted", scenes(1)[0].image, None, None, 5.0)], scenes(1), "counted: only the number of its cells"),
 ])
 def test_what_cannot_be_trained_is_told_at_the_call(tmp_path, learn, choose, sentence):
     folder = tmp_path / "run"
@@ -212,7 +231,7 @@ def test_the_network_learns_one_image(tmp_path):
     progress = list(train(data, data, config, tmp_path, device="cpu"))
     empty_map = np.mean((100 * density_map(points, (48, 48), 2.0)) ** 2)
     assert progress[-1].loss < 0.6 * min(empty_map, progress[0].loss)
-    assert progress[-1].best_mae < 1
+    assert progress[-1].best_figure < 1
 
 
 @pytest.mark.parametrize("values", [{"crop": 8}, {"epochs": 0}, {"learning_rate": 0}, {"learning_rate": float("nan")},

@@ -21,17 +21,18 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def change(folder: Path, **fields) -> None:
-    """Change fields of the first row in the manifest, whatever they are."""
+    """Change fields of the first row in the manifest, or of its first file, whatever they are."""
     path = folder / "manifest.json"
     rows = json.loads(path.read_text())
-    rows[0] |= fields
+    rows[0]["files"][0] |= {k: v for k, v in fields.items() if k in ("file", "bytes", "sha256", "url")}
+    rows[0] |= {k: v for k, v in fields.items() if k not in ("file", "bytes", "sha256", "url")}
     path.write_text(json.dumps(rows))
 
 
 def exchange(folder: Path, content: bytes) -> None:
     """Put other bytes in the place of the first row's weights, with a row that fits them."""
     row = store.find(ID, folder)
-    (folder / row.file).write_bytes(content)
+    (folder / row.files[0].file).write_bytes(content)
     change(folder, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
@@ -42,7 +43,8 @@ def test_what_is_added_is_found_and_read_again(tmp_path):
              "check": store.Check(image="x.png", count=5, tolerance=0.1), "training": {"seed": 3}}
     row = store.add(state, tmp_path, **about)
     assert store.find("fcrn-a/mine", tmp_path) == row
-    assert row.file == "fcrn-a--mine.safetensors"
+    assert [part.file for part in row.files] == ["fcrn-a--mine.safetensors"]
+    assert row.sha256 == row.files[0].sha256
     read = store.read_state(row, tmp_path)
     assert sorted(read) == ["a", "b"]
     assert all(torch.equal(read[name], state[name]) for name in state)
@@ -55,8 +57,30 @@ def test_what_is_added_is_found_and_read_again(tmp_path):
 def test_rows_keep_their_order(tiny_weights):
     first = store.find(ID)
     store.replace(first.model_copy(update={"title": "changed"}))
-    assert [row.id for row in store.manifest().values()] == [ID, "fcrn-b/untrained"]
+    assert list(store.manifest())[:2] == [ID, "fcrn-b/untrained"]
     assert store.find(ID).title == "changed"
+
+
+def test_large_weights_are_split_and_come_back_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "MAX_FILE", 1000)
+    state = {name: torch.randn(200) for name in "abc"} | {"n": torch.tensor(7)}
+    about = {"id": "big", "title": "Big", "method": "fcrn-a", "input": store.Input(cell_diameter=12.5),
+             "map_scale": 100.0, "sigma": 2.0, "trained_on": "nothing", "licence": "CC0"}
+    row = store.add(state, tmp_path, **about)
+    names = [f"big-{k:05d}-of-00003.safetensors" for k in (1, 2, 3)]
+    assert [part.file for part in row.files] == names
+    assert row.bytes == sum((tmp_path / name).stat().st_size for name in names)
+    read = store.read_state(store.find("big", tmp_path), tmp_path)
+    assert list(read) == list(state)
+    assert all(torch.equal(read[name], state[name]) for name in state)
+    assert read["n"].dtype == torch.int64, "numbers of batches stay whole"
+    digest = row.sha256
+    (tmp_path / names[1]).write_bytes((tmp_path / names[1]).read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match=r"big-00002-of-00003\.safetensors does not have the sha256"):
+        store.read_state(row, tmp_path)
+    small = store.add({"a": torch.zeros(3)}, tmp_path, **about)
+    assert small.sha256 != digest
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["big.safetensors", "manifest.json"], "the old files are gone"
 
 
 def test_two_names_never_share_a_file(tmp_path):
@@ -79,7 +103,7 @@ def test_the_folder_is_that_of_the_environment(tiny_weights, tmp_path, monkeypat
 
 @pytest.mark.parametrize("position", [0, 20, 50_000, -1])
 def test_one_flipped_bit_is_noticed(tiny_weights, position):
-    path = tiny_weights / store.find(ID).file
+    path = tiny_weights / store.find(ID).files[0].file
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
@@ -90,7 +114,7 @@ def test_one_flipped_bit_is_noticed(tiny_weights, position):
 @pytest.mark.parametrize("change_size", [lambda content: content[:-1], lambda content: content + b"\0",
                                          lambda content: b""])
 def test_another_length_is_noticed_before_the_file_is_read(tiny_weights, change_size, monkeypatch):
-    path = tiny_weights / store.find(ID).file
+    path = tiny_weights / store.find(ID).files[0].file
     path.write_bytes(change_size(path.read_bytes()))
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read before its size was checked"))
     with pytest.raises(WeightsError, match=r"bytes instead of \d+"):
@@ -98,7 +122,7 @@ def test_another_length_is_noticed_before_the_file_is_read(tiny_weights, change_
 
 
 def test_a_missing_file_is_named(tiny_weights):
-    (tiny_weights / store.find(ID).file).unlink()
+    (tiny_weights / store.find(ID).files[0].file).unlink()
     with pytest.raises(WeightsError, match=r"fcrn-a--untrained\.safetensors is missing"):
         load(ID)
 
@@ -135,7 +159,7 @@ def test_values_that_are_not_finite_are_refused(tiny_weights):
     state = {name: tensor.clone() for name, tensor in plausible("fcrn-a").state_dict().items()}
     state["middle.weight"][7, 3, 1, 1] = float("nan")
     exchange(tiny_weights, saved(state))
-    with pytest.raises(WeightsError, match=r"not finite \(in middle\.weight\)"):
+    with pytest.raises(WeightsError, match=r"tensor middle\.weight holds values that are not finite"):
         load(ID)
 
 
@@ -164,7 +188,7 @@ def test_rows_that_do_not_fit_are_refused(tiny_weights, fields, sentence):
 
 
 @pytest.mark.parametrize("fields", [
-    {"url": "https://example.org"}, {"bytes": "many"}, {"sha256": "0" * 63}, {"sha256": "G" * 64}, {"input": {}},
+    {"files": []}, {"settings": {"threshold": 2}}, {"settings": {"window": 0}}, {"url": "https://example.org"}, {"bytes": "many"}, {"sha256": "0" * 63}, {"sha256": "G" * 64}, {"input": {}},
     {"file": "../evil.safetensors"}, {"file": "/etc/passwd"}, {"file": "a/b.safetensors"}, {"file": "weights.pt"},
     {"file": "a.safetensors\n"}, {"file": "a\\b.safetensors"}, {"id": "../fcrn-a"}, {"id": "fcrn-a/../x"},
     {"id": "a/b/c"}, {"id": ""}, {"id": "FCRN"}, {"id": "a b"}, {"id": "a\n"}, {"id": "x" * 101},

@@ -13,8 +13,13 @@ Readings where the paper leaves a choice:
   a multiple of 8) comes back as 100x100.
 """
 
+import copy
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from cellapp.networks.fft_conv import FFTConv2d
+from cellapp.networks.upconv import UpConv2d
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
@@ -90,10 +95,37 @@ class FCRNB(nn.Module):
         x = F.relu(self.up2(_up(x, d4)))
         return self.head(_up(x, d2))
 
+    def fast(self) -> "FastFCRNB":
+        """A copy for counting: the same map to rounding, sooner."""
+        return FastFCRNB(self)
+
+
+class FastFCRNB(nn.Module):
+    """A trained FCRN-B for counting only: its two wide 5x5 layers by FFT, its head from the small map.
+
+    Input, output and state dict are those of FCRNB; it keeps 230 MB more for the spectra.
+    """
+
+    def __init__(self, network: FCRNB):
+        super().__init__()
+        for name in ("down1", "down2", "down3", "down4"):
+            setattr(self, name, copy.deepcopy(getattr(network, name)).requires_grad_(False))
+        self.middle, self.up2 = FFTConv2d(network.middle), FFTConv2d(network.up2)
+        self.head = UpConv2d(network.head)
+
+    def forward(self, image: Tensor) -> Tensor:
+        d2 = F.relu(self.down2(F.relu(self.down1(image))))
+        d4 = F.relu(self.down4(F.relu(self.down3(F.max_pool2d(d2, 2)))))
+        x = F.relu(self.middle(F.max_pool2d(d4, 2)))
+        x = F.relu(self.up2(_up(x, d4)))
+        if d2.shape[-2:] == (2 * x.shape[-2], 2 * x.shape[-1]):
+            return self.head(x)
+        return self.head.plain(_up(x, d2))
+
 
 def parameters(network: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in network.parameters())
 
 
-__all__ = ["FCRNA", "FCRNB", "parameters"]
+__all__ = ["FCRNA", "FCRNB", "FastFCRNB", "parameters"]

@@ -1,0 +1,204 @@
+"""``python -m cellapp train`` and ``evaluate``: making weights and measuring them."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from cellapp import weights as store
+from cellapp.commands import declared, show
+from cellapp.errors import CellappError
+
+
+def train(given: argparse.Namespace) -> int:
+    """Train from a folder or from the simulator, and publish the best epoch under the name given by ``--out``."""
+    import torch
+
+    from cellapp.checkpoint import best_state
+    from cellapp.methods import find_method
+    from cellapp.training import TrainingConfig
+    from cellapp.training import train as run
+    from cellapp.verify import check_publishable, publish
+
+    config = declared(TrainingConfig, given)
+    if (given.preset is None) == (given.images is None):
+        raise CellappError("Give either --preset (simulated images) or --images (a folder of dotted images).")
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    method = find_method(config.method)
+    start = store.find(given.start) if given.start else None
+    if start and start.method != config.method:
+        raise CellappError(f"--start {start.id} is a {start.method} network, not {config.method}; choose others.")
+    if start and given.imagenet:
+        raise CellappError("--start and --imagenet both say what to begin with; leave one of them out.")
+    learn, choose, name = _sets(given, config.seed)
+    build = dict(given.build) or (start.build if start else {})
+    about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
+             "build": build, "input": {"cell_diameter": given.cell_diameter or _diameter(learn)},
+             "map_scale": method.map_scale, "trained_on": given.data_name or name,
+             "parent": "ImageNet" if given.imagenet else given.start, "licence": given.licence,
+             "training": config.model_dump() | {"n_train": len(learn), "n_val": len(choose)}}
+    check_publishable(given.example, **about)               # now, not after hours of training
+    folder = given.folder or Path("runs") / given.out.replace("/", "--")
+    state = store.read_state(start) if start else None
+    if given.imagenet:
+        from cellapp.imagenet import imagenet_state
+
+        depth = config.method.removesuffix("-c").removeprefix("resnet-")
+        if not depth.isdecimal():
+            raise CellappError(f"--imagenet is for ResNets only, not for {config.method}; leave it out.")
+        state = imagenet_state(int(depth))
+    for p in run(learn, choose, config, folder, start=state, build=build, device=given.device):
+        show(given, asdict(p), f"epoch {p.epoch}/{p.epochs}: loss {p.loss:.4f}, validation MAE {p.val_mae:.2f} "
+             f"(bias {p.val_bias:+.2f}), figure {p.figure:.4f}, best {p.best_figure:.4f} in epoch {p.best_epoch}, "
+             f"{p.seconds_left / 60:.0f} min left on {p.device}")
+    best, settings = best_state(folder)
+    row = publish(best, given.example, **about, settings=settings)
+    files = ", ".join(str(store.folder() / part.file) for part in row.files)
+    show(given, row.model_dump(mode="json"), f"{row.id}: saved as {files}")
+    return 0
+
+
+def _sets(given: argparse.Namespace, seed: int) -> tuple[list, list, str]:
+    """Images to learn from and to choose the epoch with, and what the manifest calls them."""
+    from cellapp import data as sets
+
+    if given.preset:
+        total = sets.simulated(given.preset, given.n_train + given.n_val, seed)
+        name = f"{given.n_train} images of the simulator preset {given.preset}"
+    else:
+        total = _folder(given, given.where)
+        name = f"{given.n_train} images of {given.images.name}"
+    if given.val_where:
+        learn = sets.drawn(total, given.n_train, seed)
+        choose = sets.drawn(_folder(given, given.val_where), given.n_val, seed)
+    else:
+        learn, choose = sets.split(total, given.n_train, given.n_val, seed)
+    if given.size:
+        learn, choose = ([sets.resized(item, given.size) for item in part] for part in (learn, choose))
+    if given.rescale:
+        if not given.cell_diameter:
+            raise CellappError("--rescale needs the diameter to which cells are brought; give --cell-diameter.")
+        learn, choose = ([sets.rescaled(item, given.cell_diameter) for item in part] for part in (learn, choose))
+    return learn, choose, name
+
+
+def _folder(given: argparse.Namespace, where: list[str], channel: str = "auto") -> list:
+    """The images of ``--images`` with their dots, or with the counts of ``--table`` where there are no dots."""
+    from cellapp import data as sets
+
+    if where and not given.table:
+        raise CellappError("--where chooses rows of a table; give it with --table.")
+    table = sets.read_table(given.table, tuple(where)) if given.table else None
+    rules = {"include": tuple(given.include), "exclude": tuple(given.exclude), "channel": channel}
+    if table and given.dots is None:
+        return sets.read_counted(given.images, table, **rules)
+    return sets.read_folder(given.images, given.dots, table=table, **rules)
+
+
+def _diameter(learn: list) -> float:
+    from cellapp.data import typical_diameter
+
+    return typical_diameter(learn)
+
+
+def evaluate(given: argparse.Namespace) -> int:
+    """Count images whose truth is known and print every figure of the comparison."""
+    from cellapp.data import resized
+    from cellapp.methods import Options, load
+
+    options = declared(Options, given)
+    counter = load(given.weights, given.device)
+    data = _folder(given, given.where, options.channel)
+    if given.size:
+        data = [resized(item, given.size) for item in data]
+    tally = Tally(counter.weights.settings.threshold, given.distance)
+    for item in data:
+        prediction = counter.predict(item.image, options)
+        tally.add(prediction, item)
+        if given.json:
+            print(json.dumps({"image": item.name, "count": prediction.count, "true": item.count}), flush=True)
+    figures = tally.figures()
+    show(given, {"weights": given.weights, **figures},
+         f"{given.weights} on {figures['images']} images: {tally.sentence()}")
+    if given.record:
+        _record(given, options, figures)
+    return 0
+
+
+class Tally:
+    """Adds up how predictions compare with the truth, image after image."""
+
+    def __init__(self, threshold: float | None, distance: float):
+        from cellapp.metrics import Detection
+        from cellapp.pixel_metrics import Confusion
+
+        self.threshold, self.distance = threshold, distance
+        self.counts, self.true, self.inside, self.widths = [], [], [], []
+        self.found, self.points = Detection(0, 0, 0), False
+        self.pixels, self.masks = Confusion(0, 0, 0, 0), False
+
+    def add(self, prediction, item) -> None:
+        """Compare one prediction with its dotted image."""
+        from cellapp.metrics import match_points
+        from cellapp.pixel_metrics import compare
+
+        self.counts.append(prediction.count)
+        self.true.append(item.count)
+        if prediction.interval:
+            # A whole number is inside if an interval rounded outwards holds it.
+            low, high = np.floor(prediction.interval.low), np.ceil(prediction.interval.high)
+            self.inside.append(low <= item.count <= high)
+            self.widths.append(prediction.interval.high - prediction.interval.low)
+        if prediction.points is not None and item.points is not None:
+            self.points = True
+            self.found += match_points(prediction.points, item.points, self.distance)
+        if "foreground" in prediction.views and item.labels is not None and self.threshold is not None:
+            self.masks = True
+            self.pixels += compare(prediction.views["foreground"] >= self.threshold, item.labels > 0)
+
+    def figures(self) -> dict:
+        """Every figure by name; those that do not apply are left out."""
+        from cellapp.metrics import count_errors
+
+        figures = asdict(count_errors(self.counts, self.true))
+        if self.inside:
+            figures |= {"coverage": float(np.mean(self.inside)), "mean_width": float(np.mean(self.widths))}
+        if self.points:
+            figures |= {name: getattr(self.found, name) for name in ("precision", "recall", "f1")}
+        if self.masks:
+            figures |= {f"pixel_{name}": getattr(self.pixels, name)
+                        for name in ("mcc", "precision", "recall", "specificity", "accuracy", "f1")}
+        return figures
+
+    def sentence(self) -> str:
+        """The figures for a reader."""
+        f = self.figures()
+        text = (f"MAE {f['mae']:.2f}, RMSE {f['rmse']:.2f}, MRE {f['mre']:.4f}, bias {f['bias']:+.2f}, "
+                f"R² {f['r2']:.4f}, largest error {f['max_error']:.1f}")
+        if self.inside:
+            text += f"; {f['coverage']:.1%} of the true counts in their interval (mean width {f['mean_width']:.1f})"
+        if self.points:
+            text += (f"; detection within {self.distance:g} px: precision {f['precision']:.3f}, "
+                     f"recall {f['recall']:.3f}, F1 {f['f1']:.3f}")
+        if self.masks:
+            text += f"; pixels: MCC {f['pixel_mcc']:.3f}, F {f['pixel_f1']:.3f}, accuracy {f['pixel_accuracy']:.3f}"
+        return text
+
+
+def _record(given: argparse.Namespace, options, figures: dict) -> None:
+    row = store.find(given.weights)
+    flags = [f"--images {given.images}", *([f"--dots {given.dots}"] if given.dots else []),
+             *([f"--table {given.table}"] if given.table else []), *(f"--where {w}" for w in given.where),
+             *(f"--include '{p}'" for p in given.include), *(f"--exclude '{p}'" for p in given.exclude),
+             *([f"--size {given.size[0]}x{given.size[1]}"] if given.size else []),
+             *(f"--{name.replace('_', '-')} {value}"
+               for name, value in options.model_dump(exclude_defaults=True).items())]
+    kept = {name: round(figures[name], 4) for name in ("mae", "mre", "bias", "r2", "coverage", "f1", "pixel_mcc")
+            if name in figures and np.isfinite(figures[name])}
+    score = store.Score(data=given.record, images=figures["images"], **kept,
+                        command=" ".join(["python -m cellapp evaluate", *flags, f"--weights {given.weights}"]))
+    others = tuple(s for s in row.scores if s.data != given.record)
+    store.replace(row.model_copy(update={"scores": (*others, score)}))

@@ -1,0 +1,51 @@
+"""Augmented square crops: what a training step of the map networks reads."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellapp.family import Sample
+
+if TYPE_CHECKING:
+    from cellapp.training import TrainingConfig
+
+LARGEST = 512                                                # px; side of the crops in the stage of whole images
+
+
+def square_crops(samples: list[Sample], rng: np.random.Generator, config: "TrainingConfig", *, stride: int,
+                 whole: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Crops at random places, turned by a multiple of 90° and mirrored, with gain and offset jitter.
+
+    In the stage of whole images the crop is the largest square all images hold (at most `LARGEST`), and the batch
+    shrinks so that a step reads about as many pixels.
+
+    Returns
+    -------
+    (B, 1, side, side) float32 images and (B, K, side, side) float32 targets, cut and turned in the same way.
+    """
+    smallest = min(min(sample.image.shape) for sample in samples)
+    side = min(smallest, LARGEST) if whole else min(smallest, config.crop)
+    side = side // stride * stride
+    size = max(1, round(config.batch * config.crop**2 / side**2)) if whole else config.batch
+    planes = len(samples[0].targets)
+    images = np.empty((size, 1, side, side), np.float32)
+    targets = np.empty((size, planes, side, side), np.float32)
+    for k in range(size):
+        sample = samples[rng.integers(len(samples))]
+        top, left = (int(rng.integers(length - side + 1)) for length in sample.image.shape)
+        square = np.s_[..., top : top + side, left : left + side]
+        turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+        images[k, 0] = jitter(turned(sample.image[square], turns, mirrored), rng, config)
+        targets[k] = turned(sample.targets[square], turns, mirrored)
+    return images, targets
+
+
+def jitter(image: np.ndarray, rng: np.random.Generator, config: "TrainingConfig") -> np.ndarray:
+    """The normalised image with its contrast and its brightness changed a little."""
+    gain, offset = 1 + config.gain * rng.uniform(-1, 1), config.offset * rng.uniform(-1, 1)
+    return image * np.float32(gain) + np.float32(offset)
+
+
+def turned(planes: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    """(…, H, W) mirrored left to right if asked, then turned by ``turns`` times 90°."""
+    return np.rot90(planes[..., ::-1] if mirrored else planes, turns, axes=(-2, -1))

@@ -1,0 +1,97 @@
+"""AlexNet and ResNets that count the cells of one window.
+
+Source: Xue, Ray, Hugh, Bigras, "Cell counting by regression using convolutional neural network" (2016): Caffe's AlexNet
+trained from scratch, and ResNets of which only the last layer is trained. With one output the network states the
+count; its classification twin has an output for each of the counts 0 … outputs - 1.
+
+Readings and departures:
+
+- The paper does not say how windows come to the side the network asks for; here it is bilinear.
+- Windows are one grey plane, z-scored as a whole, repeated three times; the paper reads RGB minus ImageNet's mean.
+  AlexNet's response normalisation keeps Caffe's constants, which were chosen for values of 0 … 255: on z-scored
+  values it does little.
+- He's initialisation instead of Caffe's fixed deviations, as the scale of the input is another.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+
+DEPTHS = {18: models.resnet18, 34: models.resnet34, 50: models.resnet50, 101: models.resnet101, 152: models.resnet152}
+
+
+def three_channels(windows: Tensor, side: int) -> Tensor:
+    """(B, 1, p, p) grey windows as (B, 3, side, side), bilinear; what is made smaller is averaged first."""
+    p = max(windows.shape[-2:])
+    if windows.shape[-2:] != (side, side):
+        windows = F.interpolate(windows, size=(side, side), mode="bilinear", align_corners=False, antialias=p > side)
+    return windows.expand(-1, 3, -1, -1)
+
+
+def _small(layer: nn.Linear) -> nn.Linear:
+    """The last layer at the start: counts near zero, whatever the features."""
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class AlexNetCounter(nn.Module):
+    """Caffe's AlexNet on windows of 227×227 px: convolutions 2, 4 and 5 in two groups, dropout of one half.
+
+    ``(B, 1, p, p)`` windows of any p -> ``(B, outputs)``. ``head`` is the last layer. 56,872,321 parameters with one
+    output and ``hidden`` = 4096, the paper's. Departure: a smaller ``hidden`` narrows the two fully connected layers,
+    which hold 96 % of the parameters, so that the weights make a small file.
+    """
+
+    side = 227
+
+    def __init__(self, outputs: int = 1, hidden: int = 4096):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 96, 11, stride=4)
+        self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
+        self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
+        self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
+        self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
+        self.norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75)
+        self.fc6 = nn.Linear(256 * 6 * 6, hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(hidden, outputs)
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5, self.fc6, self.fc7):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        _small(self.head)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        x = three_channels(windows, self.side)                                   # (B, 3, 227, 227)
+        x = F.max_pool2d(self.norm(F.relu(self.conv1(x))), 3, stride=2)          # (B, 96, 27, 27)
+        x = F.max_pool2d(self.norm(F.relu(self.conv2(x))), 3, stride=2)          # (B, 256, 13, 13)
+        x = F.relu(self.conv4(F.relu(self.conv3(x))))
+        x = F.max_pool2d(F.relu(self.conv5(x)), 3, stride=2)                     # (B, 256, 6, 6)
+        x = self.drop(F.relu(self.fc6(x.flatten(1))))
+        x = self.drop(F.relu(self.fc7(x)))
+        return self.head(x)
+
+
+class ResNetCounter(nn.Module):
+    """torchvision's ResNet (``body``) with another last layer (``head``).
+
+    ``(B, 1, p, p)`` windows of any p -> ``(B, outputs)``. With one output 23,510,081 parameters at depth 50, 42,502,209
+    at 101 and 58,145,857 at 152, the paper's; 18 and 34 exist as well. Departure: ``side`` other than 224 makes it
+    faster, windows of 60 px need not be blown up to 224.
+    """
+
+    def __init__(self, depth: int = 50, outputs: int = 1, side: int = 224):
+        super().__init__()
+        if depth not in DEPTHS:
+            raise ValueError(f"there is no ResNet of depth {depth}; choose one of {', '.join(map(str, DEPTHS))}")
+        self.side = side
+        self.body = DEPTHS[depth]()
+        self.head = _small(nn.Linear(self.body.fc.in_features, outputs))
+        self.body.fc = nn.Identity()
+
+    def forward(self, windows: Tensor) -> Tensor:
+        return self.head(self.body(three_channels(windows, self.side)))
+
+
+__all__ = ["DEPTHS", "AlexNetCounter", "ResNetCounter", "three_channels"]
