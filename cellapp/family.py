@@ -58,7 +58,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a network says about one plane, all on the grid of that plane.
+    """What a network says about one plane, all on one grid: that of the plane, or a coarser one over the same field.
 
     Either ``density`` (H, W), which sums to the count, or ``labels`` (H, W) with their centres in ``points``.
     ``sd`` is the standard deviation of the count where the network states one, in cells.

@@ -70,7 +70,7 @@ class Method:
     build : the network, from keyword arguments kept in the manifest
     family : how it is trained and read
     map_scale : the network's map is this many times the density
-    layout : of the tensors in memory; the same numbers, whichever is faster on a CPU (``benchmarks/speed.py``)
+    layout : of the tensors in memory; the same numbers, whichever is faster on a CPU
     meaning : a sentence for the user: what its map shows
     extras : fields of `Options` that only some methods have
     """
@@ -115,8 +115,7 @@ def _patches(name: str, title: str, build, classify: bool = False) -> Method:
 
 METHODS: dict[str, Method] = {
     "fcrn-a": Method("fcrn-a", "FCRN-A", _XIE, FCRNA, DensityMaps(), _DENSITY, stride=8, halo=40, map_scale=100.0),
-    "fcrn-b": Method("fcrn-b", "FCRN-B", _XIE, FCRNB, DensityMaps(), _DENSITY, stride=4, halo=32, map_scale=100.0,
-                     layout=torch.contiguous_format),
+    "fcrn-b": Method("fcrn-b", "FCRN-B", _XIE, FCRNB, DensityMaps(), _DENSITY, stride=4, halo=32, map_scale=100.0),
     "count-ception": Method("count-ception", "Count-ception", _COHEN, CountCeption, RedundantCounts(), _REDUNDANT,
                             halo=22, extras=("stride",)),
     "fpn-vgg11": Method("fpn-vgg11", "FPN + VGG-11", _HERNANDEZ, FPNVGG11, MaskCounter(), _MASK, extras=("saliency",)),

@@ -255,7 +255,10 @@ def _begin(method, build, start, config, where, run_dir) -> Run:
 
 def _load_start(network: nn.Module, start: State, method: Method) -> None:
     """Begin with these weights; only a last layer may be missing (ImageNet weights have another one)."""
-    missing, unknown = network.load_state_dict(start, strict=False)
-    if unknown or any(not name.startswith("head.") for name in missing):
-        name = (unknown or missing)[0]
-        raise TrainingError(f"The weights to begin with do not fit {method.title} ({name}); choose others.")
+    own = network.state_dict()
+    differs = [name for name in start.keys() | own.keys() if (name not in own or name not in start) and
+               not (name in own and name.startswith("head."))]
+    differs += [name for name in start.keys() & own.keys() if start[name].shape != own[name].shape]
+    if differs:
+        raise TrainingError(f"The weights to begin with do not fit {method.title} (in {min(differs)}); choose others.")
+    network.load_state_dict(own | start)

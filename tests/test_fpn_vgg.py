@@ -253,7 +253,7 @@ def test_two_frames_are_two_readings(network):
     np.testing.assert_array_equal(both.views["foreground"], np.hstack([r.views["foreground"] for r in alone]))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 64), (64, 65), (70, 31), (129, 40)])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 64), (64, 76), (75, 31), (140, 40)])
 def test_any_size_keeps_count_and_shape(network, shape):
     frames = math.ceil(shape[0] / SIDE) * math.ceil(shape[1] / SIDE)
     steps = []
@@ -452,3 +452,19 @@ def test_what_training_refuses(network):
         FAMILY.ready(blind, [sample], config("count"), CPU)
     with pytest.raises(TrainingError, match="at least two images"):
         FAMILY.ready(network, [sample], config("count", batch=1), CPU)
+
+
+def test_a_plane_a_little_too_large_is_shrunk_to_whole_frames(network):
+    from cellapp.families.mask_counter import _fitted
+
+    height, width = network.size
+    rng = np.random.default_rng(0)
+    for shape, fitted in (((height, width), (height, width)), ((height + 5, width + 6), (height, width)),
+                          ((2 * height + 4, width - 20), (2 * height, width - 20)),
+                          ((height + height // 2, width), (height + height // 2, width)), ((7, 5), (7, 5))):
+        plane = rng.random(shape, dtype=np.float32)
+        assert _fitted(plane, network.size).shape == fitted
+    steps = []
+    FAMILY.read(network, rng.random((height + 5, width + 6), dtype=np.float32),
+                call(progress=lambda *now: steps.append(now)))
+    assert steps == [(0, 1), (1, 1)], "one frame, not four"

@@ -8,7 +8,8 @@ Departures:
 - Grey values: the paper takes them as they are, in [0, 1]. Here the 1st percentile of the image becomes 0 and the
   99.9th becomes 1, so that gain, offset and bit depth of a microscope do not change the count.
 - The count's head reads images of one size. Other images are cut into frames of that size, side by side, and their
-  counts are added; what a frame lacks is filled with dark ground, since a mirrored rim would add cells.
+  counts are added; what a frame lacks is filled with dark ground, since a mirrored rim would add cells. A plane that is
+  at most 15 % of a frame too long is shrunk instead.
 - The density is the mask, scaled to the count frame by frame: where the counted cells are, not a map that was learnt.
 - The saliency is |∂count/∂pixel|. The paper differentiates the error, which needs the true count.
 """
@@ -16,6 +17,7 @@ Departures:
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -28,6 +30,7 @@ from cellapp.family import Call, Family, Reading, Sample, Validation
 from cellapp.networks.fpn_vgg import gaussian_nll, mask_loss
 
 DARK, BRIGHT = 1.0, 99.9                                     # percentiles of the plane that become 0 and 1
+SNAP = 0.15                                                  # of a frame
 AT_ONCE = 8                                                  # images in a pass when masks are computed
 
 
@@ -70,7 +73,7 @@ class MaskCounter(Family):
         The views are "foreground" (the mask, 0 to 1), "foreground_sd" and, if ``call`` wants it, "saliency".
         """
         turns = _turns(plane.shape, network.size)
-        plane = np.rot90(plane, turns)
+        plane = _fitted(np.rot90(plane, turns), network.size)
         maps = {name: np.zeros(plane.shape, np.float32) for name in
                 ("density", "foreground", "foreground_sd", *(["saliency"] if call.saliency else []))}
         places = _places(plane.shape, network.size)
@@ -188,7 +191,20 @@ def _check_sizes(samples: list[Sample], size: tuple[int, int]) -> None:
 
 def _turns(shape: tuple[int, int], size: tuple[int, int]) -> int:
     """1 for a portrait that needs fewer frames when it is turned by 90°, else 0."""
-    return int(shape[0] > shape[1] and len(_places(shape[::-1], size)) < len(_places(shape, size)))
+    upright, lying = (np.ceil(np.array(s) / size - SNAP).clip(1).prod() for s in (shape, shape[::-1]))
+    return int(shape[0] > shape[1] and lying < upright)
+
+
+def _fitted(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The plane, shrunk along a side that is longer than whole frames by at most `SNAP` of a frame.
+
+    Otherwise a plane a few pixels too large would be read in four frames, three of them nearly empty.
+    """
+    frames = [max(1, int(np.ceil(length / frame - SNAP))) for length, frame in zip(plane.shape, size, strict=True)]
+    height, width = (min(length, n * frame) for length, n, frame in zip(plane.shape, frames, size, strict=True))
+    if (height, width) == plane.shape:
+        return plane
+    return cv2.resize(np.ascontiguousarray(plane), (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _places(shape: tuple[int, int], size: tuple[int, int]) -> list[tuple[slice, slice]]:
