@@ -18,7 +18,10 @@ from cellapp.prediction import Prediction
 
 @dataclass(frozen=True)
 class Result:
-    """One image's row. ``status`` is "ok" or "error"; then ``message`` says why and the rest is None."""
+    """One image's row. ``status`` is "ok" or "error"; then ``message`` says why and what is not known is None.
+
+    method, weights : what counted, or was to count
+    """
 
     name: str
     status: str
@@ -26,17 +29,20 @@ class Result:
     image: Image | None = None
     prediction: Prediction | None = None
     options: Options | None = None
+    method: str = ""
+    weights: str = ""
 
     def without_arrays(self) -> "Result":
         """The same row without pixels and maps, so that a long table does not fill the memory."""
         image = self.image and replace(self.image, pixels=np.broadcast_to(np.uint8(0), self.image.pixels.shape))
-        return replace(self, image=image, prediction=self.prediction and replace(self.prediction, density=None))
+        return replace(self, image=image, prediction=self.prediction and self.prediction.with_arrays({}))
 
     def row(self) -> dict:
         """The image's line of ``counts.csv``; a value that is not known is None."""
         image, prediction = self.image, self.prediction
         row = dict.fromkeys(COLUMNS)
-        row |= {"image": self.name, "status": self.status, "message": self.message}
+        row |= {"image": self.name, "method": self.method or None, "weights": self.weights or None,
+                "status": self.status, "message": self.message}
         if image is not None:
             height, width = image.shape
             row |= {"area_px": height * width, "pixel_size_um": image.pixel_size_um, "bit_depth": image.bit_depth}
@@ -64,6 +70,7 @@ def count_one(source: str | PathLike | bytes, counter: Counter, options: Options
     """Read and count one file. A problem of this file becomes a row that says so; `Cancelled` goes through."""
     options = options or Options()
     shown = name or (Path(source).name if not isinstance(source, bytes) else "image")
+    about = {"method": counter.weights.method, "weights": counter.weights.id}
     image = None
     try:
         image = read_image(source, name)
@@ -74,8 +81,16 @@ def count_one(source: str | PathLike | bytes, counter: Counter, options: Options
         message = str(error)
         if image is not None and not message.startswith(image.name):
             message = f"{image.name}: {message}"
-        return Result(shown, "error", message, image)
-    except (MemoryError, torch.OutOfMemoryError):
+        return Result(shown, "error", message, image, **about)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_want_of_memory(error):
+            raise
         return Result(shown, "error", f"{shown}: not enough memory for this image; crop it or close other programs.",
-                      image)
-    return Result(image.name, "ok", " ".join(prediction.doubts + prediction.notes), image, prediction, options)
+                      image, **about)
+    return Result(image.name, "ok", " ".join(prediction.doubts + prediction.notes), image, prediction, options,
+                  **about)
+
+
+def _is_want_of_memory(error: MemoryError | RuntimeError) -> bool:
+    # On a CPU torch says it in words alone: "DefaultCPUAllocator: not enough memory: you tried to allocate …".
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error)

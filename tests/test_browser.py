@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,40 @@ def test_cancel_and_go_on(page, tmp_path):
     page.get_by_text("1 of 1 images are not counted yet").wait_for()
     page.get_by_role("button", name="Go on").click()
     page.get_by_text("2048×2048 px").wait_for()
+
+
+def test_compare_two_methods(page):
+    page.get_by_role("link", name="Compare").click()
+    page.get_by_role("heading", name="Do the methods agree?").wait_for()
+    chooser = page.get_by_test_id("stMultiSelect")
+    chooser.get_by_role("button", name="Clear all").click()
+    for title in ("FCRN-A, simulated cells", "FCRN-B, simulated cells"):
+        chooser.locator("input").fill(title)
+        page.get_by_role("option", name=title).click()
+    page.keyboard.press("Escape")                            # while the list is open, the rest takes no clicks
+    page.get_by_role("listbox").wait_for(state="hidden")
+    drop(page, sample_files()[0])
+    page.get_by_text("The methods agree within").wait_for()
+    panes = page.locator(".js-plotly-plot").last
+    panes.locator(".x3y3").first.wait_for()
+    shown = panes.evaluate("""p => ({matches: p._fullLayout.xaxis3.matches, ranges: p._fullData.filter(
+        t => t.type === 'heatmap').map(t => [p._fullLayout[t.coloraxis].cmin, p._fullLayout[t.coloraxis].cmax])})""")
+    assert shown["matches"] == "x"
+    assert len(shown["ranges"]) == 2 and shown["ranges"][0] == shown["ranges"][1]
+
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="compare.csv").click()
+    rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8-sig"))))
+    assert [row["weights"] for row in rows] == ["fcrn-a/simulated", "fcrn-b/simulated"]
+    for row in rows:
+        expected = cellapp.count(sample_files()[0], row["weights"])
+        assert float(row["count"]) == pytest.approx(expected.count, rel=1e-4)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="All as zip").click()
+    with zipfile.ZipFile(waiting.value.path()) as box:
+        names = box.namelist()
+    assert names[0] == "compare.csv"
+    assert sum(name.endswith("_overlay.png") for name in names) == 2
 
 
 @pytest.mark.parametrize("page", [(390, 844)], indirect=True)

@@ -12,11 +12,12 @@ from PIL import Image as PillowImage
 
 from cellapp.batch import Result
 from cellapp.dots import read_dots
-from cellapp.export import archive, counts_csv, density_tiff, files_of
-from cellapp.figures import overlay, png
+from cellapp.export import archive, counts_csv, density_tiff, files_of, labels_tiff
 from cellapp.image import Image
 from cellapp.methods import Options
-from cellapp.prediction import Interval, Prediction
+from cellapp.overlays import overlay, png
+from cellapp.prediction import VIEWS, Interval, Prediction
+from cellapp.ui.shelf import Shelf
 
 COLUMNS = ("image, channel, region, method, weights, count, low, high, level, count_rounded, n_manual, error, area_px, "
            "area_um2, density_per_mm2, pixel_size_um, cell_diameter_px, bit_depth, seconds, device, status, message")
@@ -32,6 +33,14 @@ def result(name="a.png", **changes) -> Result:
     prediction = Prediction.from_density(density, POINTS, method="fcrn-a", weights="fcrn-a/untrained", seconds=1.25,
                                          cell_diameter=12.0)
     return replace(Result(name, "ok", "", image, prediction, Options()), **changes)
+
+
+def segmented(name="a.png") -> Result:
+    labels = np.zeros(SHAPE, np.int32)
+    labels[5:15, 15:25], labels[35:45, 55:70] = 1, 2
+    one = result(name)
+    return replace(one, prediction=Prediction.from_labels(labels, POINTS, method="fcn", weights="fcn/untrained",
+                                                          views={"foreground": np.float32(0.25) * (labels > 0)}))
 
 
 def rows(text):
@@ -175,10 +184,76 @@ def test_the_archive_opens_in_excel_and_holds_everything():
     assert archive(counts_csv([one]), files) == content
 
 
-def test_rows_outlive_their_arrays():
-    one = result()
+@pytest.mark.parametrize("one", [result(), segmented()], ids=["density", "labels"])
+def test_rows_outlive_their_arrays(one):
     short = one.without_arrays()
     assert counts_csv([short]) == counts_csv([one])
-    assert short.prediction.density is None
+    assert short.prediction.arrays() == {}
     assert short.image.pixels.base is not None
     assert short.image.pixels.strides == (0, 0)
+
+
+def test_labels_and_further_maps_come_back_from_their_files(tmp_path):
+    one = segmented("Plate 1.tif")
+    files = files_of(one)
+    assert sorted(files) == [f"Plate 1__fcn_{end}" for end in ("foreground.tif", "labels.tif", "overlay.png",
+                                                               "points.csv")]
+    labels = tifffile.imread(io.BytesIO(files["Plate 1__fcn_labels.tif"]))
+    assert labels.dtype == np.uint16
+    np.testing.assert_array_equal(labels, one.prediction.labels)
+    view = tifffile.imread(io.BytesIO(files["Plate 1__fcn_foreground.tif"]))
+    assert view.dtype == np.float32
+    np.testing.assert_array_equal(view, one.prediction.views["foreground"])
+    picture = np.asarray(PillowImage.open(io.BytesIO(files["Plate 1__fcn_overlay.png"])))
+    coloured = (picture.max(axis=2) != picture.min(axis=2))
+    assert coloured.any() and not coloured[labels == 0].any()
+
+
+def test_labels_are_no_black_picture_and_may_be_many():
+    few = np.zeros((30, 40), np.int32)
+    few[3, 4] = 7
+    with tifffile.TiffFile(io.BytesIO(labels_tiff(few))) as tif:
+        assert tif.is_imagej and (tif.imagej_metadata["min"], tif.imagej_metadata["max"]) == (0, 7)
+    many = np.arange(300 * 300, dtype=np.int32).reshape(300, 300)
+    read = tifffile.imread(io.BytesIO(labels_tiff(many)))
+    assert read.dtype == np.uint32
+    np.testing.assert_array_equal(read, many)
+
+
+def test_a_larger_map_keeps_its_size():
+    one = result()
+    larger = np.random.default_rng(3).uniform(0, 9, (SHAPE[0] + 32, SHAPE[1] + 32)).astype(np.float32)
+    files = files_of(replace(one, prediction=replace(one.prediction, views={"redundant": larger})))
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(files["a__fcrn-a_redundant.tif"])), larger)
+
+
+def test_several_weights_of_one_method_keep_their_names():
+    files, taken = {}, set()
+    for weights in ("fcrn-a/simulated", "fcrn-a/vgg-cells"):
+        one = result()
+        files |= files_of(replace(one, prediction=replace(one.prediction, weights=weights)), taken, by="weights")
+    assert "a__fcrn-a_simulated_density.tif" in files and "a__fcrn-a_vgg-cells_density.tif" in files
+
+
+def test_a_failed_method_is_named_in_its_row():
+    row = rows(counts_csv([Result("b.png", "error", "no", method="fcn", weights="fcn/x")]))[0]
+    assert (row["method"], row["weights"], row["count"]) == ("fcn", "fcn/x", "")
+
+
+def test_the_shelf_gives_back_every_map():
+    content = png(np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint8).reshape(SHAPE))
+    shelf = Shelf()
+    density, labels = result().prediction, segmented().prediction
+    everything = replace(density, views=dict.fromkeys(VIEWS, density.density))
+    for key, prediction in (("a", everything), ("b", labels)):
+        shelf.put(key, replace(result(), prediction=prediction))
+        assert shelf.row(key).prediction.arrays() == {}
+        back = shelf.get(key, content)
+        assert back.image.shape == SHAPE
+        assert back.prediction.arrays().keys() == prediction.arrays().keys()
+        for name, array in prediction.arrays().items():
+            assert back.prediction.arrays()[name].dtype == array.dtype
+            np.testing.assert_array_equal(back.prediction.arrays()[name], array)
+        np.testing.assert_array_equal(back.prediction.points, POINTS)
+    shelf.forget(["a"])
+    assert "a" not in shelf and "b" in shelf

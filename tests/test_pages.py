@@ -1,6 +1,7 @@
 """Every page starts, and the Count page gives what the command line gives."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from cellapp import DEFAULT_WEIGHTS
 from cellapp.cli import main
+from cellapp.prediction import Interval, Prediction
 from cellapp.ui.count_form import sample_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,6 +115,58 @@ def test_weights_are_loaded_once_for_all_visitors(monkeypatch):
     for _visitor in range(2):
         upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
     assert loaded == [DEFAULT_WEIGHTS]
+
+
+@pytest.fixture
+def said(tiny_weights, monkeypatch):
+    """Hand in a prediction; all untrained weights then say it. The options they were asked with are noted."""
+    import cellapp.methods as methods
+
+    asked = []
+
+    def say(prediction):
+        def predict(counter, image, options=None, *, progress=None):
+            asked.append(options)
+            return replace(prediction, method=counter.method.name, weights=counter.weights.id)
+
+        monkeypatch.setattr(methods.Counter, "predict", predict)
+        return asked
+
+    return say
+
+
+def test_outlined_cells_are_told_as_such(said):
+    labels = np.zeros((30, 40), np.int32)
+    labels[2:5, 3:9], labels[20:25, 30:33] = 1, 2
+    said(Prediction.from_labels(labels, np.array([(3.0, 5.5), (22.0, 31.0)]),
+                                views={"foreground": np.full((30, 40), 0.5, np.float32)}))
+    app = upload(start(), *((p.name, p.read_bytes()) for p in sample_files()[:2]))
+    assert not app.exception
+    assert "Cells outlined one by one: 2 " in app.caption[1].value
+    assert [m.label.split(" ")[0] for m in app.metric] == ["Cells", "All"]
+    assert list(app.dataframe[0].value["Peaks or outlines"]) == [2, 2]
+    assert "Interval" not in app.dataframe[0].value
+    assert any(c.value.startswith("**Foreground.**") for c in app.caption)
+
+
+def test_an_interval_stands_beside_the_count(said):
+    said(replace(Prediction.from_density(np.full((30, 40), 0.1, np.float32)),
+                 interval=Interval(-3.0, 157.2, 0.95, "aleatoric")))
+    app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
+    assert (app.metric[0].value, app.metric[0].delta) == ("120", "(0–157, 95 %)")
+    assert len(app.metric) == 1, "without points there are no peaks to be told"
+    assert "the network's own estimate of its error (aleatoric); not a guarantee" in app.caption[1].value
+
+
+def test_saliency_is_offered_where_there_is_some_and_counted_again(said):
+    asked = said(Prediction.from_density(np.full((30, 40), 0.1, np.float32)))
+    app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
+    assert not app.toggle
+    app.selectbox(key="weights").set_value("fpn-vgg11/untrained").run()
+    app.toggle(key="saliency").set_value(True).run()
+    assert not app.exception
+    app.selectbox(key="weights").set_value("fcrn-a/untrained").run()
+    assert [options.saliency for options in asked] == [False, False, True], "the first weights were not asked again"
 
 
 def test_names_of_files_are_never_markdown():

@@ -8,6 +8,7 @@ import streamlit as st
 from cellapp import DEFAULT_WEIGHTS
 from cellapp import weights as store
 from cellapp.dots import read_dots
+from cellapp.ui.text import plain
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -26,7 +27,7 @@ class Upload:
 
 def go_on() -> None:
     """Forget that the user had stopped the counting: new work starts by itself."""
-    st.session_state["stopped"] = False
+    st.session_state["stopped"] = ""
 
 
 def welcome() -> None:
@@ -34,6 +35,11 @@ def welcome() -> None:
     st.title("How many cells are there?")
     st.markdown("Drop microscopy images or try a sample. You get the **count**, a **density map** that sums to it, "
                 "and the **cells found** one by one, side by side; tables and maps to download.")
+    samples()
+
+
+def samples() -> None:
+    """What happens to files, and the sample images."""
     st.caption("Your files stay in the memory of this server while the page is open, and their maps in a temporary "
                "folder. They are deleted afterwards, and not passed on.")
     shown = sample_files()
@@ -47,17 +53,30 @@ def _true_count(path: Path) -> int:
 
 
 def images() -> list[Upload]:
-    """The drop zone and the sample button."""
-    files = st.file_uploader("Drop images here", accept_multiple_files=True, key="files", on_change=go_on,
+    """The drop zone and the sample button. What was dropped on one page is there on the others too."""
+    files = st.file_uploader("Drop images here", accept_multiple_files=True, key="files", on_change=_dropped,
                              help="PNG, JPEG, BMP or TIFF, 8 to 32 bits, grey or colour. Files stay in the memory "
                                   "of this server for your session and are never passed on.")
     if files:
-        return [Upload(f.file_id, f.name, f.getvalue) for f in files]
+        st.session_state["kept"] = [Upload(f.file_id, f.name, f.getvalue) for f in files]
+        return st.session_state["kept"]
+    if kept := st.session_state.get("kept"):                 # the drop zone of another page is empty
+        names = ", ".join(plain(u.name) for u in kept[:3]) + (" …" if len(kept) > 3 else "")
+        st.caption(f":material/image: {names}")
+        st.button("Remove", icon=":material/close:", on_click=_dropped, width="stretch",
+                  help="Take away the images dropped before.")
+        return kept
     st.button("Try a sample", icon=":material/science:", on_click=_take_sample, width="stretch",
               help="A simulated image, so the true number of cells is known.")
     if not st.session_state.get("sample"):
         return []
     return [Upload(f"sample-{p.stem}", p.name, p.read_bytes) for p in sample_files()]
+
+
+def _dropped() -> None:
+    """Other files were dropped, or the last one was taken away."""
+    st.session_state["kept"] = []
+    go_on()
 
 
 def sample_files() -> list[Path]:
@@ -76,21 +95,21 @@ def weights() -> store.Weights:
     names = list(rows)
     first = names.index(DEFAULT_WEIGHTS) if DEFAULT_WEIGHTS in names else 0
     chosen = st.selectbox("Method and weights", names, index=first, key="weights", on_change=go_on,
-                          format_func=lambda name: rows[name].title)
+                          persist_state="session", format_func=lambda name: rows[name].title)
     row = rows[chosen]
     score = "; ".join(f"off by {s.mae:.1f} cells an image on {s.data}" for s in row.scores) or "not measured yet"
-    st.caption(f"Trained on {row.trained_on}: cells about {row.input.cell_diameter:.0f} px across, "
+    st.caption(f"Trained on {plain(row.trained_on)}: cells about {row.input.cell_diameter:.0f} px across, "
                f"{row.input.polarity}. Measured: {score}.")
     return row
 
 
-def reading(row: store.Weights, channels: tuple[str, ...]) -> None:
+def reading(channels: tuple[str, ...]) -> None:
     """Channel (where an image has several) and cell size; `options` reads what is chosen here."""
     if len(channels) > 1:
         st.selectbox("Channel that shows the cells", ["auto", "mean", *channels], key="channel", on_change=go_on,
                      help="auto takes the one channel that holds nearly all the variation, or else their mean.")
     st.number_input("Typical cell diameter (px)", min_value=2.0, max_value=1000.0, value=None, step=1.0,
-                    placeholder="estimated from the image", key="diameter", on_change=go_on,
+                    placeholder="estimated from the image", key="diameter", on_change=go_on, persist_state="session",
                     help="The image is brought to the scale at which these weights were trained, and the maps back to "
                          "yours. If the estimate under the count is wrong, give the diameter here.")
 
@@ -107,9 +126,19 @@ def channels(uploads: list[Upload]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def options():
-    """The reading options chosen so far."""
-    from cellapp.methods import Options
+def extras(row: store.Weights) -> None:
+    """What the chosen method can show besides, at a price."""
+    from cellapp.methods import METHODS
 
+    if "saliency" in METHODS[row.method].extras:
+        st.toggle("Saliency of the count", key="saliency", on_change=go_on, persist_state="session",
+                  help="Also show on which pixels the count depends. It takes a second pass, so counting takes longer.")
+
+
+def options(row: store.Weights | None = None):
+    """The reading options chosen so far; ``row`` where one method alone is asked."""
+    from cellapp.methods import METHODS, Options
+
+    saliency = row is not None and "saliency" in METHODS[row.method].extras and st.session_state.get("saliency")
     return Options(channel=st.session_state.get("channel") or "auto",
-                   cell_diameter=st.session_state.get("diameter") or None)
+                   cell_diameter=st.session_state.get("diameter") or None, saliency=bool(saliency))

@@ -28,7 +28,7 @@ def count_all(uploads: list[Upload], row: store.Weights, options: Options, shelf
     pending = [u for u in uploads if key_of(u, row, options) not in shelf]
     if not pending:
         return
-    if st.session_state.get("stopped"):
+    if st.session_state.get("stopped") == "count":
         left, right = st.columns([3, 1], vertical_alignment="center")
         left.info(f"Stopped: {len(pending)} of {len(uploads)} images are not counted yet.", icon=":material/pause:")
         right.button("Go on", on_click=go_on, type="primary", width="stretch")
@@ -67,5 +67,5 @@ def _short(result: Result) -> str:
 
 
 def _stop() -> None:
-    st.session_state["stopped"] = True
+    st.session_state["stopped"] = "count"
 

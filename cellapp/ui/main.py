@@ -17,7 +17,8 @@ _STYLE = """<style>
 
 st.set_page_config(page_title="cellapp: count cells", page_icon="🔬", layout="wide")
 page = st.navigation(
-    [st.Page(ROOT / "pages" / "count.py", title="Count", icon=":material/pin:", default=True)],
+    [st.Page(ROOT / "pages" / "count.py", title="Count", icon=":material/pin:", default=True),
+     st.Page(ROOT / "pages" / "compare.py", title="Compare", icon=":material/compare:")],
     position="top",
 )
 st.html(_STYLE)

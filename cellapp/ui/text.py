@@ -1,6 +1,29 @@
-"""Words from files on the page."""
+"""Words from files on the page, and numbers in words."""
+
+from cellapp.prediction import Interval
+
+_SOURCES = {
+    "aleatoric": "the network's own estimate of its error (aleatoric); not a guarantee",
+    "ensemble": "the spread of several networks (ensemble); not a guarantee",
+    "conformal": "from the errors on images with known counts (conformal)",
+}
 
 
 def plain(text: str) -> str:
     """File names and messages are shown as they are, never as Markdown, a link or a formula."""
     return "".join("\\" + c if c in r"\`*_{}[]()#+-.!|<>~$:" else c for c in text)
+
+
+def interval_text(interval: Interval | None) -> str:
+    """"130–157, 95 %" in whole cells, never below zero; "" without an interval."""
+    if interval is None:
+        return ""
+    low, high = (max(0, round(end)) for end in (interval.low, interval.high))
+    return f"{low:,}–{high:,}, {interval.level:.0%}".replace("%", " %")
+
+
+def interval_source(interval: Interval | None) -> str:
+    """Where an interval comes from, in words."""
+    if interval is None:
+        return "no interval: neither network nor calibration gives one"
+    return f"interval: {_SOURCES.get(interval.source, interval.source)}"
