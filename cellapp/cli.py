@@ -63,8 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", choices=PRESETS, help="train on this preset of the simulator instead of a folder")
     train.add_argument("--n-train", type=int, default=32, help="images to learn from (default: 32)")
     train.add_argument("--n-val", type=int, default=32, help="images that choose the best epoch (default: 32)")
-    train.add_argument("--val-where", action="append", default=[], metavar="COLUMN=VALUE",
-                       help="choose the epoch with these rows of --table instead of a random part of the others")
+    train.add_argument("--val-include", action="append", default=[], metavar="PATTERN",
+                       help="images with these names choose the epoch and the others are learnt from, instead of a "
+                            "random division; such as '*_s0[1-5]_*'")
     train.add_argument("--start", metavar="ID", help="weights to begin with (default: from scratch)")
     train.add_argument("--imagenet", action="store_true",
                        help="begin a ResNet with torchvision's ImageNet weights, which are downloaded")

@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import asdict
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +70,12 @@ def _sets(given: argparse.Namespace, seed: int) -> tuple[list, list, str]:
         total = sets.simulated(given.preset, given.n_train + given.n_val, seed)
         name = f"{given.n_train} images of the simulator preset {given.preset}"
     else:
-        total = _folder(given, given.where)
+        total = _folder(given)
         name = f"{given.n_train} images of {given.images.name}"
-    if given.val_where:
-        learn = sets.drawn(total, given.n_train, seed)
-        choose = sets.drawn(_folder(given, given.val_where), given.n_val, seed)
+    if given.val_include:
+        chosen = [any(fnmatch(item.name, p) for p in given.val_include) for item in total]
+        learn = sets.drawn([item for item, c in zip(total, chosen, strict=True) if not c], given.n_train, seed)
+        choose = sets.drawn([item for item, c in zip(total, chosen, strict=True) if c], given.n_val, seed)
     else:
         learn, choose = sets.split(total, given.n_train, given.n_val, seed)
     if given.size:
@@ -85,13 +87,13 @@ def _sets(given: argparse.Namespace, seed: int) -> tuple[list, list, str]:
     return learn, choose, name
 
 
-def _folder(given: argparse.Namespace, where: list[str], channel: str = "auto") -> list:
+def _folder(given: argparse.Namespace, channel: str = "auto") -> list:
     """The images of ``--images`` with their dots, or with the counts of ``--table`` where there are no dots."""
     from cellapp import data as sets
 
-    if where and not given.table:
+    if given.where and not given.table:
         raise CellappError("--where chooses rows of a table; give it with --table.")
-    table = sets.read_table(given.table, tuple(where)) if given.table else None
+    table = sets.read_table(given.table, tuple(given.where)) if given.table else None
     rules = {"include": tuple(given.include), "exclude": tuple(given.exclude), "channel": channel}
     if table and given.dots is None:
         return sets.read_counted(given.images, table, **rules)
@@ -111,7 +113,7 @@ def evaluate(given: argparse.Namespace) -> int:
 
     options = declared(Options, given)
     counter = load(given.weights, given.device)
-    data = _folder(given, given.where, options.channel)
+    data = _folder(given, options.channel)
     if given.size:
         data = [resized(item, given.size) for item in data]
     tally = Tally(counter.weights.settings.threshold, given.distance)
@@ -124,7 +126,7 @@ def evaluate(given: argparse.Namespace) -> int:
     show(given, {"weights": given.weights, **figures},
          f"{given.weights} on {figures['images']} images: {tally.sentence()}")
     if given.record:
-        _record(given, options, figures)
+        _record(given, options, tally)
     return 0
 
 
@@ -133,17 +135,16 @@ class Tally:
 
     def __init__(self, threshold: float | None, distance: float):
         from cellapp.metrics import Detection
-        from cellapp.pixel_metrics import Confusion
+        from cellapp.pixel_metrics import ThresholdCurve
 
         self.threshold, self.distance = threshold, distance
         self.counts, self.true, self.inside, self.widths = [], [], [], []
         self.found, self.points = Detection(0, 0, 0), False
-        self.pixels, self.masks = Confusion(0, 0, 0, 0), False
+        self.curve, self.masks = ThresholdCurve(), False
 
     def add(self, prediction, item) -> None:
         """Compare one prediction with its dotted image."""
         from cellapp.metrics import match_points
-        from cellapp.pixel_metrics import compare
 
         self.counts.append(prediction.count)
         self.true.append(item.count)
@@ -157,7 +158,7 @@ class Tally:
             self.found += match_points(prediction.points, item.points, self.distance)
         if "foreground" in prediction.views and item.labels is not None and self.threshold is not None:
             self.masks = True
-            self.pixels += compare(prediction.views["foreground"] >= self.threshold, item.labels > 0)
+            self.curve.add(prediction.views["foreground"], item.labels > 0)
 
     def figures(self) -> dict:
         """Every figure by name; those that do not apply are left out."""
@@ -169,8 +170,10 @@ class Tally:
         if self.points:
             figures |= {name: getattr(self.found, name) for name in ("precision", "recall", "f1")}
         if self.masks:
-            figures |= {f"pixel_{name}": getattr(self.pixels, name)
+            pixels = self.curve.at(self.threshold)
+            figures |= {f"pixel_{name}": getattr(pixels, name)
                         for name in ("mcc", "precision", "recall", "specificity", "accuracy", "f1")}
+            figures["pixel_auc"] = self.curve.auc()
         return figures
 
     def sentence(self) -> str:
@@ -184,20 +187,24 @@ class Tally:
             text += (f"; detection within {self.distance:g} px: precision {f['precision']:.3f}, "
                      f"recall {f['recall']:.3f}, F1 {f['f1']:.3f}")
         if self.masks:
-            text += f"; pixels: MCC {f['pixel_mcc']:.3f}, F {f['pixel_f1']:.3f}, accuracy {f['pixel_accuracy']:.3f}"
+            text += (f"; pixels: MCC {f['pixel_mcc']:.3f}, F {f['pixel_f1']:.3f}, accuracy {f['pixel_accuracy']:.3f}, "
+                     f"area under the ROC curve {f['pixel_auc']:.4f}")
         return text
 
 
-def _record(given: argparse.Namespace, options, figures: dict) -> None:
-    row = store.find(given.weights)
+def _record(given: argparse.Namespace, options, tally: Tally) -> None:
+    row, figures = store.find(given.weights), tally.figures()
     flags = [f"--images {given.images}", *([f"--dots {given.dots}"] if given.dots else []),
              *([f"--table {given.table}"] if given.table else []), *(f"--where {w}" for w in given.where),
              *(f"--include '{p}'" for p in given.include), *(f"--exclude '{p}'" for p in given.exclude),
              *([f"--size {given.size[0]}x{given.size[1]}"] if given.size else []),
              *(f"--{name.replace('_', '-')} {value}"
                for name, value in options.model_dump(exclude_defaults=True).items())]
-    kept = {name: round(figures[name], 4) for name in ("mae", "mre", "bias", "r2", "coverage", "f1", "pixel_mcc")
+    kept = {name: round(figures[name], 4)
+            for name in ("mae", "mre", "bias", "r2", "coverage", "f1", "pixel_mcc", "pixel_auc")
             if name in figures and np.isfinite(figures[name])}
+    if tally.masks:
+        kept["roc"] = tally.curve.thinned()
     score = store.Score(data=given.record, images=figures["images"], **kept,
                         command=" ".join(["python -m cellapp evaluate", *flags, f"--weights {given.weights}"]))
     others = tuple(s for s in row.scores if s.data != given.record)

@@ -72,14 +72,6 @@ class Confusion:
         return (tp * tn - fp * fn) / math.sqrt(product) if product else 0.0
 
 
-def compare(predicted: np.ndarray, truth: np.ndarray) -> Confusion:
-    """The confusion of two (H, W) bool masks, True for cell."""
-    if predicted.shape != truth.shape:
-        raise ValueError(f"masks {predicted.shape} and {truth.shape} differ in shape")
-    tp, fp, fn = ((predicted & truth).sum(), (predicted & ~truth).sum(), (~predicted & truth).sum())
-    return Confusion(int(tp), int(fp), int(truth.size - tp - fp - fn), int(fn))
-
-
 def roc(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The ROC curve of two histograms of probabilities over equal bins of 0 … 1.
 
@@ -150,6 +142,12 @@ class ThresholdCurve:
     def roc(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(false positive rate, true positive rate, thresholds), see `roc`."""
         return roc(self.positives, self.negatives)
+
+    def thinned(self) -> tuple[tuple[float, float, float], ...]:
+        """(false positive rate, true positive rate, threshold) at every fiftieth threshold, from 1 down to 0."""
+        false, true, _ = self.roc()
+        at = range(BINS, -1, -BINS // 20)
+        return tuple((round(float(false[BINS - k]), 4), round(float(true[BINS - k]), 4), k / BINS) for k in at)
 
     def auc(self) -> float:
         """Area under the ROC curve; nan if all pixels are cell or all are ground."""

@@ -45,7 +45,8 @@ class TrainingConfig(BaseModel):
     part: Literal["all", "head", "mask", "count"] = Field(
         "all", description="which part of the network learns: all; head, the last layer of a patch network; mask, then "
                            "count, for fpn-vgg11")
-    faithful: bool = Field(False, description="the paper's own choices where ours depart from them")
+    faithful: bool = Field(False, description="the paper's own loss, normalisation and windows where ours depart from "
+                                              "them (count-ception, fpn-vgg11, patch networks)")
     epochs: int = Field(30, ge=1, le=10_000, description="epochs; each ends with a validation and a checkpoint")
     steps: int = Field(100, ge=1, le=100_000, description="optimiser steps in an epoch")
     batch: int = Field(8, ge=1, le=1024, description="crops in a step")

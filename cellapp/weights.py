@@ -50,7 +50,8 @@ class Score(_Row):
     """Measured on a named set: mean absolute error (cells per image) and its companions; None where it does not apply.
 
     coverage : share of the true counts that lie in their interval; f1 : detection of single cells;
-    pixel_mcc : Matthews correlation of the foreground's pixels
+    pixel_mcc, pixel_auc : Matthews correlation of the foreground's pixels at the weights' threshold, and the area under
+    their ROC curve; roc : (false positive rate, true positive rate, threshold) along that curve
     """
 
     data: str
@@ -62,6 +63,8 @@ class Score(_Row):
     coverage: float | None = None
     f1: float | None = None
     pixel_mcc: float | None = None
+    pixel_auc: float | None = None
+    roc: tuple[tuple[float, float, float], ...] = ()
     command: str = Field(description="the command that measures it again")
 
 

@@ -17,6 +17,7 @@ from cellapp import weights as store
 from cellapp.cli import main
 from cellapp.dots import read_dots
 from cellapp.errors import Cancelled
+from cellapp.methods import METHODS
 
 A, B = "fcrn-a/untrained", "fcrn-b/untrained"
 KEYS = ["image", "method", "weights", "count", "low", "high", "level", "seconds", "device", "status", "message"]
@@ -191,10 +192,13 @@ def test_methods_and_weights_are_listed(capsys):
     code, lines, _ = cellapp(capsys, "methods", "--json")
     records = [json.loads(line) for line in lines]
     assert code == 0
-    assert [(r["method"], r["weights"]) for r in records] == [("fcrn-a", [A]), ("fcrn-b", [B])]
+    listed = {r["method"]: r["weights"] for r in records}
+    assert listed["fcrn-a"] == [A]
+    assert listed["resnet-152-c"] == []
+    assert set(listed) == set(METHODS)
     code, lines, _ = cellapp(capsys, "weights", "list")
     assert code == 0
-    assert [line.split(":")[0] for line in lines if not line.startswith(" ")] == [A, B]
+    assert [line.split(":")[0] for line in lines if not line.startswith(" ")] == list(store.manifest())
     score = store.Score(data="x", images=1, mae=1.0, mre=float("nan"), bias=0.0, command="")
     store.replace(store.find(A).model_copy(update={"scores": (score,)}))
     code, lines, _ = cellapp(capsys, "weights", "list", "--json")

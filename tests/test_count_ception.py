@@ -6,12 +6,14 @@ import torch
 from conftest import about_untrained, plausible
 
 from cellapp import weights as store
+from cellapp.checkpoint import best_state
+from cellapp.data import Dotted
 from cellapp.families.redundant import RedundantCounts, dot_raster, fold
 from cellapp.family import Call, Sample
 from cellapp.methods import METHODS, Counter, Options
 from cellapp.networks.count_ception import CountCeption, redundant_map
 from cellapp.networks.fcrn import parameters
-from cellapp.training import TrainingConfig
+from cellapp.training import TrainingConfig, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -128,3 +130,28 @@ def test_dots_are_needed_and_kept():
     assert sample.targets.shape == (1, 20, 30)
     assert sample.targets[0, 3, 4] == 1
     assert isinstance(FAMILY, RedundantCounts)
+
+
+def test_faithful_training_leaves_the_batch_statistics_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    data = [Dotted(f"{k}", rng.random((40, 40)).astype(np.float32), rng.uniform(0, 39, (5, 2))) for k in range(2)]
+    config = TrainingConfig(method="count-ception", epochs=1, steps=2, batch=1, crop=32, window_step=16, faithful=True)
+    list(train(data[:1], data[1:], config, tmp_path, device="cpu"))
+    state, _ = best_state(tmp_path)
+    for name, value in state.items():
+        if name.endswith("running_mean"):
+            assert not value.any()
+        elif name.endswith("running_var"):
+            assert torch.equal(value, torch.ones_like(value))
+
+
+def test_a_fresh_network_begins_with_the_mean_of_the_target():
+    samples = [Sample("a", np.zeros((40, 53), np.float32), dot_raster(some_dots(), (40, 53))[None], some_dots(), 38)]
+    network = CountCeption()
+    FAMILY.ready(network, samples, TrainingConfig(method="count-ception"), CPU)
+    truth = target(samples[0].targets[0])
+    assert network.head.norm.bias.item() == pytest.approx(truth.mean(), rel=1e-5)
+    before = network.head.norm.bias.clone()
+    FAMILY.ready(network, [Sample("b", samples[0].image, samples[0].targets * 2, None, 76)],
+                 TrainingConfig(method="count-ception"), CPU)
+    assert torch.equal(network.head.norm.bias, before), "what has begun to learn stays as it is"

@@ -14,6 +14,7 @@ from cellapp.figures import CELLS, DENSITY, OUTLINES, panes, views_of
 from cellapp.methods import METHODS, Options
 from cellapp.overlays import overlay, png
 from cellapp.prediction import VIEWS, Prediction
+from cellapp.ui.about_weights import about
 from cellapp.ui.count_form import Upload
 from cellapp.ui.count_run import key_of
 from cellapp.ui.shelf import Shelf
@@ -40,6 +41,7 @@ def show(uploads: list[Upload], row: store.Weights, options: Options, shelf: She
     if len(done) > 1:
         _table(results)
     _downloads(done, upload, row, options, shelf, there)
+    about(row)
 
 
 def _failures(results: list[Result]) -> None:
