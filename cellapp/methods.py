@@ -25,7 +25,7 @@ from cellapp.families.redundant import RedundantCounts
 from cellapp.families.segmentation import Segmentation
 from cellapp.family import Call, Family, Progress, Reading
 from cellapp.image import Image, plane
-from cellapp.networks.count_ception import CountCeption
+from cellapp.networks.count_ception import WINDOW, CountCeption
 from cellapp.networks.fcn import FCN
 from cellapp.networks.fcrn import FCRNA, FCRNB
 from cellapp.networks.folding import fold_batch_norm
@@ -54,9 +54,14 @@ class Options(BaseModel):
     @field_validator("stride")
     @classmethod
     def _divides(cls, value: int) -> int:
-        if 32 % value:
+        if value not in cls.strides():
             raise ValueError("choose 1, 2, 4, 8, 16 or 32")
         return value
+
+    @staticmethod
+    def strides() -> tuple[int, ...]:
+        """Strides at which every cell is in equally many windows: the divisors of the window's side."""
+        return tuple(s for s in range(1, WINDOW + 1) if WINDOW % s == 0)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def test_the_core_knows_no_user_interface(path):
 @pytest.mark.parametrize("path", NETWORKS, ids=name_of)
 def test_networks_know_torch_alone(path):
     outside = {name for name in imports(path) if name.split(".")[0] not in sys.stdlib_module_names}
-    assert all(name.split(".")[0] in ("torch", "torchvision") or name.startswith("cellapp.networks") for name in outside), outside
+    known = ("torch", "torchvision")
+    assert all(name.split(".")[0] in known or name.startswith("cellapp.networks") for name in outside), outside
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)

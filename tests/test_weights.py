@@ -188,7 +188,8 @@ def test_rows_that_do_not_fit_are_refused(tiny_weights, fields, sentence):
 
 
 @pytest.mark.parametrize("fields", [
-    {"files": []}, {"settings": {"threshold": 2}}, {"settings": {"window": 0}}, {"url": "https://example.org"}, {"bytes": "many"}, {"sha256": "0" * 63}, {"sha256": "G" * 64}, {"input": {}},
+    {"files": []}, {"settings": {"threshold": 2}}, {"settings": {"window": 0}}, 
+    {"url": "https://example.org"}, {"bytes": "many"}, {"sha256": "0" * 63}, {"sha256": "G" * 64}, {"input": {}},
     {"file": "../evil.safetensors"}, {"file": "/etc/passwd"}, {"file": "a/b.safetensors"}, {"file": "weights.pt"},
     {"file": "a.safetensors\n"}, {"file": "a\\b.safetensors"}, {"id": "../fcrn-a"}, {"id": "fcrn-a/../x"},
     {"id": "a/b/c"}, {"id": ""}, {"id": "FCRN"}, {"id": "a b"}, {"id": "a\n"}, {"id": "x" * 101},

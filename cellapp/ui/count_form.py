@@ -80,8 +80,12 @@ def _dropped() -> None:
 
 
 def sample_files() -> list[Path]:
-    """The bundled example images (not their label masks)."""
-    return sorted(p for p in EXAMPLES.glob("*.png") if not p.stem.endswith("_labels"))
+    """The bundled example images (not their label masks) of the kind the chosen weights were trained on."""
+    rows = store.manifest()
+    row = rows.get(st.session_state.get("weights", DEFAULT_WEIGHTS)) or rows.get(DEFAULT_WEIGHTS)
+    kind = row.check.image.rsplit("-", 2)[0] if row is not None and row.check else "vgg-cells"
+    fitting = sorted(p for p in EXAMPLES.glob(f"{kind}-*.png") if not p.stem.endswith("_labels"))
+    return fitting or sorted(EXAMPLES.glob("vgg-cells-*[0-9].png"))
 
 
 def _take_sample() -> None:
@@ -127,18 +131,23 @@ def channels(uploads: list[Upload]) -> tuple[str, ...]:
 
 
 def extras(row: store.Weights) -> None:
-    """What the chosen method can show besides, at a price."""
-    from cellapp.methods import METHODS
+    """What only the chosen method offers."""
+    from cellapp.methods import METHODS, Options
 
     if "saliency" in METHODS[row.method].extras:
         st.toggle("Saliency of the count", key="saliency", on_change=go_on, persist_state="session",
                   help="Also show on which pixels the count depends. It takes a second pass, so counting takes longer.")
+    if "stride" in METHODS[row.method].extras:
+        st.select_slider("Count every n-th window", Options.strides(), key="stride", on_change=go_on,
+                         persist_state="session",
+                         help="1 counts each cell in 1,024 windows, as published. A larger step is less exact.")
 
 
 def options(row: store.Weights | None = None):
     """The reading options chosen so far; ``row`` where one method alone is asked."""
     from cellapp.methods import METHODS, Options
 
-    saliency = row is not None and "saliency" in METHODS[row.method].extras and st.session_state.get("saliency")
+    own = METHODS[row.method].extras if row is not None else ()
+    chosen = {name: st.session_state[name] for name in own if name in st.session_state}
     return Options(channel=st.session_state.get("channel") or "auto",
-                   cell_diameter=st.session_state.get("diameter") or None, saliency=bool(saliency))
+                   cell_diameter=st.session_state.get("diameter") or None, **chosen)
