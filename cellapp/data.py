@@ -119,9 +119,6 @@ def _read_match(match: Match, channel: str, files: dict) -> Dotted:
         files[match.file] = found
     dots = pick(found, match.entry or match.image.name, match.file.name)
     labels = read_labels(match.file) if match.file.suffix.lower() in IMAGE_SUFFIXES else None
-    if labels is not None and labels.shape != grey.shape:
-        raise DotsError(f"{match.file.name}: it has {labels.shape[1]}×{labels.shape[0]} px, but {match.image.name} has "
-                        f"{grey.shape[1]}×{grey.shape[0]}; masks must be as large as their image.")
     return Dotted(match.image.name, grey, check_dots(dots, grey.shape, match.file.name), labels)
 
 

@@ -149,4 +149,5 @@ def resize_view(view: np.ndarray, read: tuple[int, int], shape: tuple[int, int])
     rim = (view.shape[0] - read[0]) // 2
     there = round(rim * shape[0] / read[0])
     size = shape[1] + 2 * there, shape[0] + 2 * there
-    return cv2.resize(view, size, interpolation=cv2.INTER_AREA if size[1] < view.shape[0] else cv2.INTER_LINEAR)
+    resized = cv2.resize(view, size, interpolation=cv2.INTER_AREA if size[1] < view.shape[0] else cv2.INTER_LINEAR)
+    return resized.clip(view.min(), view.max())              # a probability of 1 must not become 1.0000001

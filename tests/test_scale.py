@@ -5,7 +5,7 @@ import pytest
 
 from cellapp.errors import ImageError
 from cellapp.image import MAX_PIXELS
-from cellapp.scale import TOLERATED, choose_scale, resize, suggest_diameter
+from cellapp.scale import TOLERATED, choose_scale, resize, resize_labels, resize_view, suggest_diameter
 from cellapp.simulate import simulate
 
 
@@ -72,3 +72,24 @@ def test_resizing_keeps_means_and_sizes():
     half = resize(image, 0.5)
     assert half.shape == (150, 170)
     assert half.mean() == pytest.approx(image.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (97, 31), (20, 30)])
+def test_views_stay_in_their_range_and_keep_their_rim(shape):
+    view = np.zeros((20, 30), np.float32)
+    view[3:9, 5:20] = 1
+    there = resize_view(view, (20, 30), shape)
+    assert there.shape == shape
+    assert there.min() == 0
+    assert there.max() == 1
+    assert resize_view(np.ones((30, 40), np.float32), (20, 30), (40, 60)).shape == (60, 80)
+
+
+def test_no_label_is_lost_on_a_coarser_grid():
+    labels = np.zeros((40, 40), np.int32)
+    labels[4:20, 4:20] = 1
+    labels[30, 31] = 2
+    points = np.array([(11.5, 11.5), (30.0, 31.0)])
+    small = resize_labels(labels, (points + 0.5) / 8 - 0.5, (5, 5))
+    assert sorted(np.unique(small)) == [0, 1, 2]
+    assert small[3, 3] == 2

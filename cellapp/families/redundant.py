@@ -6,6 +6,9 @@ error, the count the sum of the map divided by 1,024 (by (32/s)² with a stride 
 Departures: grey values are z-scored by image instead of raw 0…255; while training with a stride s (`window_step`), the
 grid of windows is shifted at random in each step, which is the full loss on average and much cheaper, where the paper
 keeps it fixed (as `faithful` does).
+
+With one image in a step its batch statistics normalise its count away, since the last layer is normalised too: train so
+with ``freeze`` near 1, which keeps the statistics of the first steps.
 """
 
 from dataclasses import replace
