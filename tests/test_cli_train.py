@@ -127,15 +127,15 @@ def test_segmentation_keeps_the_threshold_of_its_validation(capsys, masked):
     assert score.roc[0][:2] == (0, 0)
     assert score.roc[-1][:2] == (1, 1)
     code, _, err = cellapp(capsys, "train", "--method", "fcn", "--images", "images", "--dots", "labels", "--out", "x",
-                           "--n-train", 3, "--n-val", 1, "--imagenet")
+                           "--n-train", 3, "--n-val", 1, "--imagenet", "--example", EXAMPLE)
     assert code == 2
     assert "for ResNets only" in err
 
 
 def test_a_patch_network_keeps_its_windows(capsys, masked):
     code, _, err = cellapp(capsys, "train", "--method", "alexnet", "--build", "hidden=16", "--images", "images",
-                           "--dots", "labels", "--n-train", 3, "--n-val", 1, "--epochs", 1, "--steps", 1, "--batch", 2, "--crop",
-                           40, "--example", EXAMPLE, "--threads", 1, "--out", "alexnet/mine")
+                           "--dots", "labels", "--n-train", 3, "--n-val", 1, "--epochs", 1, "--steps", 1,
+                           "--batch", 2, "--crop", 40, "--example", EXAMPLE, "--threads", 1, "--out", "alexnet/mine")
     assert code == 0, err
     row = store.find("alexnet/mine")
     assert (row.settings.window, row.settings.step) == (40, 20)
