@@ -132,7 +132,7 @@ def test_bad_files_beside_a_good_one(page, tmp_path):
     (tmp_path / "letter.png").write_text("Dear reader, this is not an image. " * 20)
     shutil.copy(sample_files()[0], tmp_path / "good.png")
     drop(page, *(tmp_path / name for name in ("empty.png", "letter.png", "good.png")))
-    page.get_by_test_id("stDataFrame").wait_for()
+    page.get_by_test_id("stDataFrame").first.wait_for()
     assert "the file is empty" in page.get_by_test_id("stAlert").first.inner_text()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="counts.csv").click()
