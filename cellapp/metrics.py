@@ -42,6 +42,20 @@ def count_errors(predicted: np.ndarray, true: np.ndarray) -> CountErrors:
     )
 
 
+FEWEST = 5                                                   # images below which no factor is fitted
+
+
+def global_factor(counts: np.ndarray, truth: np.ndarray) -> float:
+    """The b of truth ≈ b · counts by least squares if it is positive and more than two standard errors away from one,
+    else 1; also 1 for fewer than `FEWEST` images, which cannot tell."""
+    power = float(counts @ counts)
+    if len(counts) < FEWEST or power == 0:
+        return 1.0
+    b = float(counts @ truth) / power
+    error = np.sqrt(np.square(truth - b * counts).sum() / (len(counts) - 1) / power)
+    return b if b > 0 and abs(b - 1) > 2 * error else 1.0
+
+
 @dataclass(frozen=True)
 class Detection:
     """Matches between detected and true cells; several images add up with ``+``."""

@@ -29,11 +29,11 @@ from cellapp.crops import jitter
 from cellapp.errors import TrainingError, WeightsError
 from cellapp.families.density_maps import contrast_of, points_of
 from cellapp.family import Call, Family, Reading, Sample, Validation
+from cellapp.metrics import global_factor
 from cellapp.weights import Settings
 from cellapp.windows import cut, firsts, mirrored, spread
 
 BATCH = 32                                                   # windows that are in memory at once
-FEWEST = 5                                                   # images below which no factor is fitted
 
 
 class PatchRegression(Family):
@@ -136,14 +136,3 @@ def class_loss(output: Tensor, targets: Tensor) -> Tensor:
         raise ValueError(f"(B, classes) outputs with two classes or more and (B,) targets are expected, not "
                          f"{tuple(output.shape)} and {tuple(targets.shape)}")
     return F.cross_entropy(output, targets.round().long().clamp(0, output.shape[1] - 1))
-
-
-def global_factor(counts: np.ndarray, truth: np.ndarray) -> float:
-    """The b of truth ≈ b · counts by least squares if it is positive and more than two standard errors away from one,
-    else 1; also 1 for fewer than `FEWEST` images, which cannot tell."""
-    power = float(counts @ counts)
-    if len(counts) < FEWEST or power == 0:
-        return 1.0
-    b = float(counts @ truth) / power
-    error = np.sqrt(np.square(truth - b * counts).sum() / (len(counts) - 1) / power)
-    return b if b > 0 and abs(b - 1) > 2 * error else 1.0
