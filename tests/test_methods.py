@@ -314,7 +314,7 @@ def test_cancelling_comes_out_and_leaves_the_counter_usable(counter):
     image = picture((100, 100))
 
     def stop(done, total):
-        if done == 1:
+        if done:
             raise Cancelled("The user stopped.")
 
     with pytest.raises(Cancelled):
