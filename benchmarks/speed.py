@@ -114,7 +114,8 @@ def measure(method: Method, sides: list[int], patience: float) -> None:
         shown = {name: f"{median(s):.3f}" if s else f"≈ {known[name] * (side / sides[0]) ** 2:.0f}"
                  for name, s in seconds.items()}
         gain = f"{median(seconds['plain']) / median(seconds['fast']):.2f}×" if all(seconds.values()) else "–"
-        apart = (f"{np.abs(maps['plain'] - maps['fast']).max() / np.abs(maps['plain']).max():.0e}"
+        # An untrained mask may be empty everywhere.
+        apart = (f"{np.abs(maps['plain'] - maps['fast']).max() / max(np.abs(maps['plain']).max(), 1e-9):.0e}"
                  if len(maps) == 2 else "–")
         used = [f"{memory[name]:.0f}" if name in memory else "–" for name in both]
         print(f"| {method.title} | {size:,} | {side}² | {shown['plain']} | {shown['fast']} | {gain} | {used[0]} | "
