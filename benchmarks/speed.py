@@ -24,6 +24,7 @@ from torch import nn
 from cellapp.family import Call
 from cellapp.methods import METHODS, Method, fast
 from cellapp.networks.fcrn import parameters
+from cellapp.scene import MOST_CELLS
 from cellapp.simulate import simulate
 from cellapp.weights import Settings
 
@@ -98,7 +99,9 @@ def measure(method: Method, sides: list[int], patience: float) -> None:
     both = forms(method)
     size, known = parameters(both["plain"][0]), {}
     for side in sides:
-        image = method.family.normalise(simulate("vgg-cells", 0, size=(side, side)).image.astype(np.float32))
+        cells = min(MOST_CELLS, round(176 * (side / 256) ** 2))
+        scene = simulate("vgg-cells", 0, n=cells, size=(side, side))
+        image = method.family.normalise(scene.image.astype(np.float32))
         seconds = {name: [] for name in both}
         memory, maps = {}, {}
         for _ in range(TURNS):
