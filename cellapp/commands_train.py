@@ -34,6 +34,9 @@ def train(given: argparse.Namespace) -> int:
         raise CellappError(f"--start {start.id} is a {start.method} network, not {config.method}; choose others.")
     if start and given.imagenet:
         raise CellappError("--start and --imagenet both say what to begin with; leave one of them out.")
+    depth = config.method.removesuffix("-c").removeprefix("resnet-")
+    if given.imagenet and not depth.isdecimal():
+        raise CellappError(f"--imagenet is for ResNets only, not for {config.method}; leave it out.")
     learn, choose, name = _sets(given, config.seed)
     build = dict(given.build) or (start.build if start else {})
     about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
@@ -47,9 +50,6 @@ def train(given: argparse.Namespace) -> int:
     if given.imagenet:
         from cellapp.imagenet import imagenet_state
 
-        depth = config.method.removesuffix("-c").removeprefix("resnet-")
-        if not depth.isdecimal():
-            raise CellappError(f"--imagenet is for ResNets only, not for {config.method}; leave it out.")
         state = imagenet_state(int(depth))
     for p in run(learn, choose, config, folder, start=state, build=build, device=given.device):
         show(given, asdict(p), f"epoch {p.epoch}/{p.epochs}: loss {p.loss:.4f}, validation MAE {p.val_mae:.2f} "
@@ -198,7 +198,8 @@ def _record(given: argparse.Namespace, options, tally: Tally) -> None:
              *([f"--table {given.table}"] if given.table else []), *(f"--where {w}" for w in given.where),
              *(f"--include '{p}'" for p in given.include), *(f"--exclude '{p}'" for p in given.exclude),
              *([f"--size {given.size[0]}x{given.size[1]}"] if given.size else []),
-             *(f"--{name.replace('_', '-')} {value}"
+             *([f"--distance {given.distance:g}"] if tally.points else []),
+             *(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
                for name, value in options.model_dump(exclude_defaults=True).items())]
     kept = {name: round(figures[name], 4)
             for name in ("mae", "mre", "bias", "r2", "coverage", "f1", "pixel_mcc", "pixel_auc")

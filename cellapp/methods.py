@@ -100,7 +100,6 @@ _DENSITY = "Each pixel says how many cells it holds; the sum of the map is the c
 _REDUNDANT = ("Each pixel of the redundant map is the number of cells in the 32×32 px round it, so every cell is "
               "counted 1,024 times; folded back to a density, the map sums to the count. It does not tell single cells "
               "apart.")
-
 _HERNANDEZ = ("Hernández, Sultan, Pande 2018, Using deep learning for segmentation and counting within microscopy "
               "data")
 _XUE = "Xue, Ray, Hugh, Bigras 2016, Cell counting by regression using convolutional neural network"
@@ -172,12 +171,12 @@ class Counter:
         Parameters
         ----------
         image : an `Image`, or a (H, W) or (H, W, C) array; native values, never scaled for display
-        options : channel, cell diameter, tile
-        progress : called with (tiles done, tiles in all); whatever it raises stops the work
+        options : channel, cell diameter, tile, and what only some methods have
+        progress : called with (tiles, frames or windows done, all of them); whatever it raises stops the work
 
         Returns
         -------
-        Prediction with a density map and points on the grid of the image as it was read.
+        Prediction on the grid of the image as it was read: a density or labels, and what else the method shows.
         """
         options = options or Options()
         begin = time.perf_counter()

@@ -24,6 +24,7 @@ PARAMETERS = {"fcrn-a": 1_365_249, "fcrn-b": 3_671_553, "count-ception": 1_682_2
               "alexnet": 56_872_321, "alexnet-c": 56_872_321 + 63 * 4097, "resnet-50": 23_510_081,
               "resnet-50-c": 23_510_081 + 63 * 2049, "resnet-101": 42_502_209, "resnet-101-c": 42_502_209 + 63 * 2049,
               "resnet-152": 58_145_857, "resnet-152-c": 58_145_857 + 63 * 2049, "fcn": 1_365_282}
+# Those that are read in tiles, and the image for it: smaller where the network is slower.
 TILED = {"fcrn-a": (300, 260), "fcrn-b": (110, 150), "count-ception": (150, 110), "fcn": (200, 180)}
 CPU = torch.device("cpu")
 
@@ -129,9 +130,8 @@ def main_map(prediction):
     return prediction.density if prediction.density is not None else prediction.views["foreground"]
 
 
+@pytest.mark.parametrize("method", TILED, indirect=True)   # the others read windows or frames
 def test_tiles_equal_the_whole(counter, method):
-    if method.name not in TILED:
-        pytest.skip("this method reads windows or frames of its own, not tiles")
     shape = TILED[method.name]
     image = picture(shape)
     whole = counter.predict(image, Options(tile=512, cell_diameter=10))
@@ -151,10 +151,9 @@ def test_tiles_equal_the_whole(counter, method):
             np.testing.assert_array_equal(np.sort(tiled.points, axis=0), np.sort(whole.points, axis=0))
 
 
+@pytest.mark.parametrize("method", TILED, indirect=True)   # the others read windows or frames
 def test_the_halo_reaches_as_far_as_the_network_sees(method):
     # With positive weights, no bias and one lit pixel, the map is positive exactly where the pixel has a say.
-    if method.name not in TILED:
-        pytest.skip("this method needs no halo")
     network = plausible(method.name)
     for name, value in network.named_parameters():
         value.copy_(torch.zeros_like(value) if name.endswith("bias") else value.abs())
@@ -170,9 +169,8 @@ def test_the_halo_reaches_as_far_as_the_network_sees(method):
     assert reach > method.halo - 2 * method.stride, "a halo this much larger than needed only costs time"
 
 
+@pytest.mark.parametrize("method", TILED, indirect=True)   # the others read windows or frames
 def test_without_its_halo_a_method_shows_seams(method):
-    if method.name not in TILED:
-        pytest.skip("this method needs no halo")
     network, image = plausible(method.name), zscore(picture((96, 96)).astype(np.float32))
     call = Call(device=CPU, stride=method.stride, halo=method.halo, tile=64)
     whole, seamed = (method.family.read(network, image, c) for c in (call, replace(call, halo=0)))
