@@ -106,6 +106,11 @@ class Family:
         plane must not matter."""
         return zscore(plane)
 
+    def factor(self, network: nn.Module, shape: tuple[int, int], estimated: float) -> float:
+        """At how many times its size an image of (H, W) px is read, where the cells' estimated diameter asks for
+        ``estimated``; not asked where the user gave the diameter."""
+        return estimated
+
     def read(self, network: nn.Module, plane: np.ndarray, call: Call) -> Reading:
         """Read a normalised (H, W) float32 plane of any size. The network is in eval mode."""
         raise NotImplementedError

@@ -184,7 +184,8 @@ class Counter:
             image = Image.from_array(image)
         grey, note = plane(image, options.channel)
         notes = [*image.notes, *([f"Channel read: {note}."] if note else [])]
-        scale = choose_scale(grey, options.cell_diameter, self.weights.input.cell_diameter)
+        scale = choose_scale(grey, options.cell_diameter, self.weights.input.cell_diameter,
+                             lambda factor: self.method.family.factor(self._network, grey.shape, factor))
         reading = self._read(resize(grey, scale.factor), options, progress)
         if reading is None:
             notes.append("The image has no contrast, so no cell can be seen in it.")

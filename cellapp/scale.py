@@ -4,6 +4,7 @@ A network counts well only at the scale it was trained at: fluorescence images o
 at their own size, are off by 177 % on the median (``python -m benchmarks.diameter``).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -93,17 +94,23 @@ class Scale:
     note: str = ""
 
 
-def choose_scale(plane: np.ndarray, given: float | None, trained: float) -> Scale:
+def choose_scale(plane: np.ndarray, given: float | None, trained: float,
+                 adjust: Callable[[float], float] = lambda factor: factor) -> Scale:
     """The scale for a (H, W) image and weights trained on cells of ``trained`` px.
 
     ``given`` is the user's diameter and is always followed; without it the diameter is estimated, and the image is
     taken as it is unless its cells look smaller or larger than those of the training by more than `TOLERATED`.
+    ``adjust`` may change the factor of an estimated diameter.
     Raises `ImageError` where a given diameter asks for an image beyond the limit.
     """
     diameter = given or suggest_diameter(plane)
     if diameter is None:
         return Scale(1.0, None)
     factor = trained / diameter
+    adjusted = factor if given else adjust(factor)
+    if adjusted != factor:
+        return Scale(adjusted, diameter, f"Counted at {adjusted:.3g} times its size, as one frame of the network, as in "
+                                         "its training." if adjusted != 1 else "")
     too_large = plane.size * factor**2 > MAX_PIXELS
     if given is None and (too_large or 1 / TOLERATED <= factor <= TOLERATED):
         return Scale(1.0, diameter)

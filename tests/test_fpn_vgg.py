@@ -468,3 +468,11 @@ def test_a_plane_a_little_too_large_is_shrunk_to_whole_frames(network):
     FAMILY.read(network, rng.random((height + 5, width + 6), dtype=np.float32),
                 call(progress=lambda *now: steps.append(now)))
     assert steps == [(0, 1), (1, 1)], "one frame, not four"
+
+
+def test_an_image_of_about_one_frame_is_read_as_one_frame(network):
+    height, width = network.size
+    assert FAMILY.factor(network, (2 * height, 2 * width), 0.4) == 0.5
+    assert FAMILY.factor(network, (2 * height, 2 * width), 0.1) == 0.1, "cells so large that their scale decides"
+    assert FAMILY.factor(network, (5 * height, 5 * width), 1.0) == 1.0, "many frames"
+    assert FAMILY.factor(network, (height, width), 1.2) == 1

@@ -31,6 +31,7 @@ from cellapp.networks.fpn_vgg import gaussian_nll, mask_loss
 
 DARK, BRIGHT = 1.0, 99.9                                     # percentiles of the plane that become 0 and 1
 SNAP = 0.15                                                  # of a frame
+ONE_FRAME = 1.75                                             # by which an estimated scale may miss that of one frame
 AT_ONCE = 8                                                  # images in a pass when masks are computed
 
 
@@ -66,6 +67,13 @@ class MaskCounter(Family):
                 scaled = (plane - np.float32(low)) / np.float32(float(high) - float(low))
                 return scaled.astype(np.float32, copy=False)
         return None
+
+    def factor(self, network: nn.Module, shape: tuple[int, int], estimated: float) -> float:
+        """An image whose field is about that of one frame is read as one frame, as in the paper: under strong defocus
+        cells look larger than they are."""
+        height, width = sorted(shape) if network.size[0] <= network.size[1] else sorted(shape, reverse=True)
+        whole = min(network.size[0] / height, network.size[1] / width)
+        return whole if 1 / ONE_FRAME <= estimated / whole <= ONE_FRAME else estimated
 
     def read(self, network: nn.Module, plane: np.ndarray, call: Call) -> Reading:
         """Frame by frame; the standard deviations are added, since neighbouring frames share what misleads the network.
