@@ -111,6 +111,9 @@ def _convert(actions) -> None:
     parser.add_argument("--shape", type=_shape, metavar="HxW", help="height and width of the image, such as 512x640")
     parser.add_argument("--class", dest="classes", action="append", default=[], metavar="NAME",
                         help="take the dots of this class alone; may be given again")
+    parser.add_argument("--annotator", metavar="NAME", help="take the dots of this person, where several set some")
+    parser.add_argument("--pixel-size", type=float, metavar="SIZE",
+                        help="of an ImageJ table measured in an image with a scale: the size of a pixel in its unit")
 
 
 def _command(verbs, name: str, run, about: str) -> argparse.ArgumentParser:

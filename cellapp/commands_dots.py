@@ -10,7 +10,8 @@ from cellapp.files import write_atomic
 def convert(given: argparse.Namespace) -> int:
     """Read the dots of one image in any format and write them in another one."""
     found = read_dots_file(given.input, shape=given.shape, image_name=given.image,
-                           classes=tuple(given.classes) or None)
+                           classes=tuple(given.classes) or None, annotator=given.annotator,
+                           pixel_size=given.pixel_size)
     dots = pick(found, given.image, given.input.name)
     if given.shape:
         check_dots(dots, given.shape, given.input.name)

@@ -5,12 +5,16 @@ QuPath's GeoJSON is in `cellapp.dot_qupath`.
 
 import json
 import math
+from dataclasses import replace
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from cellapp.dot_model import Content, Dots, Gather, centroid, middle_of
 from cellapp.dot_pairing import IMAGE_SUFFIXES, last_part
+from cellapp.dot_rle import middle_of_runs
 from cellapp.errors import DotsError
+from cellapp.image_files import clean
 
+MAX_PEOPLE = 200                                            # whose annotations of one image are read
 _SHAPES = ("keypointlabels", "rectanglelabels", "ellipselabels", "polygonlabels")   # of Label Studio
 
 
@@ -47,7 +51,7 @@ def read_coco(content: Content) -> list[Dots]:
         if row.get("iscrowd"):
             gather.note("Regions marked iscrowd are no single cells and are left out.", image)
             continue
-        middle = _coco_dot(row, content.name, where)
+        middle = _coco_dot(row)
         if middle is None:
             gather.note("Annotations without a visible keypoint and without a box are left out.", image)
             continue
@@ -55,7 +59,7 @@ def read_coco(content: Content) -> list[Dots]:
     return gather.dots()
 
 
-def _coco_dot(row: dict, name: str, where: str) -> tuple | None:
+def _coco_dot(row: dict) -> tuple | None:
     points = row.get("keypoints") or []
     seen = [points[k : k + 2] for k in range(0, len(points) - 2, 3) if points[k + 2] > 0]
     box = row.get("bbox") or (0, 0, 0, 0)
@@ -66,8 +70,7 @@ def _coco_dot(row: dict, name: str, where: str) -> tuple | None:
         return box[0] + box[2] / 2, box[1] + box[3] / 2
     outline = row.get("segmentation")
     if isinstance(outline, dict):
-        raise DotsError(f"{name}: {where} has no keypoint and no box, and its outline is run-length coded; export it "
-                        "with boxes.")
+        return middle_of_runs(outline)
     if outline:
         return middle_of([list(zip(ring[::2], ring[1::2], strict=False)) for ring in outline])
     return None
@@ -112,10 +115,11 @@ def _flat_results(task: dict) -> list[dict]:
 def read_label_studio(content: Content) -> list[Dots]:
     """Keypoints, and the middles of boxes, ellipses and polygons, in per cent of the image.
 
-    Of several annotators of a task the first one who did not cancel is taken; tasks that nobody annotated,
-    predictions and drafts are left out.
+    Of several annotators of a task the first one who did not cancel is taken, and the others are kept in
+    ``Dots.others``; tasks that nobody annotated, predictions and drafts are left out.
     """
-    gather, any_task = Gather(content.name, corner=True), False
+    gathers, people = [Gather(content.name, corner=True)], {}
+    gather, any_task = gathers[0], False
     for number, task in enumerate(_tasks(content.json), 1):
         where = f"task {task.get('id', number)}"
         rounds = task.get("annotations", task.get("completions"))
@@ -131,12 +135,30 @@ def read_label_studio(content: Content) -> list[Dots]:
             counts = ", ".join(str(sum(_marks_cell(result) for result in r["result"])) for r in done[:6])
             gather.note(f"{len(done)} people annotated this image ({counts} dots); the first annotation is taken.",
                         image)
-        for result in done[0]["result"]:
-            _take_result(gather, image, where, result)
+        for k, own in enumerate(done[:MAX_PEOPLE]):
+            if k == len(gathers):
+                gathers.append(Gather(content.name, corner=True))
+            people[k, gathers[k].image(image)] = _person(own, k)
+            for result in own["result"]:
+                _take_result(gathers[k], image, where, result)
     if not any_task:
         raise DotsError(f"{content.name}: no task in it is annotated; submit the annotations in Label Studio and "
                         "export again.")
-    return gather.dots()
+    return _with_others([{dots.image: replace(dots, annotator=people.get((k, dots.image), ""))
+                          for dots in each.dots()} for k, each in enumerate(gathers)])
+
+
+def _person(own: dict, k: int) -> str:
+    """Who made an annotation: Label Studio gives a number, or a record with an address."""
+    who = own.get("completed_by")
+    who = (who.get("email") or who.get("id")) if isinstance(who, dict) else who
+    return f"annotator {k + 1}" if who is None else clean(str(who), 80)
+
+
+def _with_others(found: list[dict[str, Dots]]) -> list[Dots]:
+    """The first annotation of each image, with the later ones beside it."""
+    return [replace(dots, others=tuple(later[image] for later in found[1:] if image in later))
+            for image, dots in found[0].items()]
 
 
 def _unflattened(value: dict) -> dict:

@@ -43,6 +43,8 @@ class Dots:
     image : the image's name as the file has it; "" where it names none
     shape : (H, W) of the image where the file states it
     notes : sentences for the user: what was left out or taken together
+    annotator : who set them, where the file says so
+    others : the dots that other people set in the same image, each with its annotator
     """
 
     points: np.ndarray
@@ -50,6 +52,8 @@ class Dots:
     image: str = ""
     shape: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    annotator: str = ""
+    others: tuple["Dots", ...] = ()
 
     def __post_init__(self):
         points = np.asarray(self.points, dtype=np.float64).reshape(-1, 2)
@@ -65,9 +69,13 @@ class Dots:
 
 
 class Content:
-    """A file of dots as the readers see it: a path, which may be large, or bytes; read once, and only if needed."""
+    """A file of dots as the readers see it: a path, which may be large, or bytes; read once, and only if needed.
 
-    def __init__(self, source: str | os.PathLike | bytes, name: str | None = None):
+    ``pixel_size`` is that of the image in the unit of a table that ImageJ measured with a scale; None without one.
+    """
+
+    def __init__(self, source: str | os.PathLike | bytes, name: str | None = None, pixel_size: float | None = None):
+        self.pixel_size = pixel_size
         self.source = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else Path(source)
         last = name if name is not None else "dots" if isinstance(self.source, bytes) else self.source.name
         self.name = clean(last.replace("\\", "/").rstrip("/").rpartition("/")[2], 120) or "dots"
@@ -144,7 +152,7 @@ class Content:
         if len(data) > MAX_BYTES:
             raise DotsError(f"{self.name}: unpacked, it has more than the {MAX_BYTES // 1024**2} MB read here; "
                             "export fewer images at a time.")
-        return Content(data, self.name.removesuffix(".gz"))
+        return Content(data, self.name.removesuffix(".gz"), self.pixel_size)
 
 
 class Gather:

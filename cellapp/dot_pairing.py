@@ -6,14 +6,14 @@ before the names of images inside it.
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cellapp.dot_model import listed
 from cellapp.errors import DotsError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
-DOT_SUFFIXES = IMAGE_SUFFIXES | {".csv", ".tsv", ".txt", ".xml", ".json", ".geojson", ".roi", ".zip", ".gz"}
+DOT_SUFFIXES = IMAGE_SUFFIXES | {".csv", ".tsv", ".txt", ".xml", ".json", ".geojson", ".roi", ".zip", ".gz", ".mat"}
 _LABELS = re.compile(r"[_-](labels?|cp_masks|masks?)$", re.IGNORECASE)   # label masks, as `simulate` and Cellpose write
 _DECORATION = re.compile(r"[_-]?(dots|dot|cells|cell|points|point|labels|annotation)(?=$|_)"
                          r"|[_-](annotations|label|rois?|roiset|cp_masks|masks?|keypoints|markers|spots|detections)"
@@ -43,12 +43,14 @@ class Pairing:
     without_dots : images for which there is nothing
     without_image : files of dots, or ``file: image named in it``, that belong to no image
     unread : sentences about files that belong to no image and cannot be read
+    several : images whose names fit several files: (image, the files, the one taken first)
     """
 
     matches: tuple[Match, ...]
     without_dots: tuple[Path, ...] = ()
     without_image: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    several: tuple[tuple[Path, tuple[Path, ...]], ...] = ()
 
     def summary(self) -> str:
         """One sentence: how many match, and what does not."""
@@ -101,13 +103,33 @@ def match_folders(images: str | Path, dots: str | Path | None, names_in: Callabl
         if not folder.is_dir():
             raise DotsError(f"{folder}: there is no such folder; give the folder that holds the files.")
     pictures = image_files(images)
-    files = sorted((p for p in dots.iterdir() if p.suffix.lower() in DOT_SUFFIXES and p.is_file()), key=_rank)
+    files = sorted(p for p in dots.iterdir() if p.suffix.lower() in DOT_SUFFIXES and p.is_file())
     if images.resolve() == dots.resolve():
         files = [p for p in files if p.suffix.lower() not in IMAGE_SUFFIXES or "dot" in p.stem.lower()
                  or _LABELS.search(p.stem)]
         pictures = [p for p in pictures if p not in set(files)]
+    return match_names(pictures, files, names_in)
+
+
+def match_names(pictures: list[Path], files: list[Path], names_in: Callable[[Path], list[str]]) -> Pairing:
+    """Match images with files of dots, each name once; the paths need not be there, only their names are read."""
+    files = sorted(files, key=_rank)
     matches = _by_file_name(pictures, files)
-    return _with_names_inside(pictures, files, matches, names_in)
+    found = _with_names_inside(pictures, files, matches, names_in)
+    return replace(found, several=_several(found.matches, files))
+
+
+def _several(matches: Iterable[Match], files: list[Path]) -> tuple[tuple[Path, tuple[Path, ...]], ...]:
+    """Of the images whose dots are in a file of their own: those for which another file is named alike."""
+    by_core, taken = {}, {match.file for match in matches}
+    for file in files:
+        by_core.setdefault(core(file.name), []).append(file)
+    found = []
+    for match in matches:
+        others = [f for f in by_core.get(core(match.image.name), []) if f not in taken]
+        if match.entry is None and others:
+            found.append((match.image, (match.file, *others)))
+    return tuple(found)
 
 
 def _rank(file: Path) -> tuple:

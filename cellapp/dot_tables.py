@@ -22,6 +22,8 @@ PLANES = ("slice", "z", "t", "frame")
 _SUMMARY = {"mean", "sd", "min", "max"}                     # rows that ImageJ's Summarize adds
 _FORMULA = ("=", "+", "-", "@", "\t")
 _LINE = 2**20                                               # characters of a line that are read at a time
+NO_SCALE = ("X and Y are taken for pixels; if the image had a scale, they are not: give its pixel size, or choose "
+            "Analyze > Set Scale > Click to Remove Scale in ImageJ and measure again.")
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def read_qupath_points(content: Content) -> list[Dots]:
 def read_imagej(content: Content) -> list[Dots]:
     """A Results table of ImageJ or of Fiji's Cell Counter.
 
-    Points name pixels; the centroids of particles (rows with an area) are measured from the image's corner.
+    Points name pixels; the centroids of particles (rows with an area) are measured from the image's corner. With
+    ``content.pixel_size`` X and Y are in its unit, as in an image with a scale.
     """
     gather, fractions, summary = Gather(content.name), False, False
     for line, row, columns in _rows(content, ("label", *IMAGES), ("counter", "type")):
@@ -91,20 +94,21 @@ def read_imagej(content: Content) -> list[Dots]:
         if columns.image is not None:                       # image:roi:slice
             row[columns.image] = row[columns.image].partition(":")[0]
         of_area = columns.area is not None and row[columns.area].strip(" 0.") != ""
-        _take(gather, line, row, columns, shift=0.5 if of_area else 0.0)
+        _take(gather, line, row, columns, shift=0.5 if of_area else 0.0, unit=content.pixel_size or 1.0)
     if summary:
         gather.note_all("The rows Mean, SD, Min and Max of the table are left out.")
-    if fractions:
-        gather.note_all("X and Y are taken for pixels; if the image had a scale, they are not: choose Analyze > Set "
-                        "Scale > Click to Remove Scale in ImageJ and measure again.")
+    if content.pixel_size:
+        gather.note_all(f"X and Y are divided by the pixel size of {content.pixel_size:g}.")
+    elif fractions:
+        gather.note_all(NO_SCALE)
     return gather.dots() or [Dots(np.empty((0, 2)))]
 
 
-def _take(gather: Gather, line: int, row: list[str], columns: Columns, shift: float = 0.0) -> None:
+def _take(gather: Gather, line: int, row: list[str], columns: Columns, shift: float = 0.0, unit: float = 1.0) -> None:
     point, shown = [], ",".join(row)[:40]
     for cell in (row[columns.x], row[columns.y]):
         try:
-            point.append(float(cell) - shift)
+            point.append(float(cell) / unit - shift)
         except ValueError:
             raise DotsError(f"{gather.name}: line {line} has no two numbers ({shown}); write decimals with a point "
                             "and leave no coordinate empty.") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellapp import dot_json, dot_masks, dot_qupath, dot_rois, dot_tables, dot_xml
+from cellapp import dot_json, dot_masks, dot_mat, dot_qupath, dot_rois, dot_tables, dot_via, dot_xml
 from cellapp.density import check_points
 from cellapp.dot_masks import read_labels
 from cellapp.dot_model import Content, Dots, check_swap, inside, listed
@@ -38,6 +38,7 @@ class Format:
     reader : all images in the file
     writer : (dots, image name, (H, W) or None) → bytes; None where it is only read
     needs_shape, needs_name : whether the writer must know the size of the image, and its file name
+    scaled : whether its places may be in a unit of length, so that a pixel size can be given
     """
 
     name: str
@@ -48,6 +49,7 @@ class Format:
     writer: Callable[[Dots, str, tuple[int, int] | None], bytes] | None = None
     needs_shape: bool = False
     needs_name: bool = False
+    scaled: bool = False
 
 
 # In the order in which a file is asked for its format: the general ones come last.
@@ -58,6 +60,7 @@ FORMATS = {row.name: row for row in (
            dot_rois.read_tiff_rois),
     Format("dot-png", "dot mask or label mask", (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
            dot_masks.is_picture, dot_masks.read_mask, dot_masks.write_mask, needs_shape=True),
+    Format("mat", "MATLAB", (".mat",), dot_mat.is_mat, dot_mat.read_mat),
     Format("cell-counter", "Fiji Cell Counter", (".xml",), dot_xml.is_cell_counter, dot_xml.read_cell_counter,
            dot_xml.write_cell_counter, needs_name=True),
     Format("cvat", "CVAT for images 1.1", (".xml",), dot_xml.is_cvat, dot_xml.read_cvat),
@@ -68,9 +71,10 @@ FORMATS = {row.name: row for row in (
     Format("geojson", "QuPath GeoJSON", (".geojson", ".json"), dot_qupath.is_geojson, dot_qupath.read_geojson,
            dot_qupath.write_geojson),
     Format("label-studio", "Label Studio", (".json",), dot_json.is_label_studio, dot_json.read_label_studio),
+    Format("via", "VGG Image Annotator (VIA)", (".csv", ".json"), dot_via.is_via, dot_via.read_via),
     Format("qupath-tsv", "QuPath points", (".tsv", ".txt"), dot_tables.is_qupath, dot_tables.read_qupath_points),
     Format("imagej-results", "ImageJ Results, Cell Counter table", (".csv", ".tsv", ".txt"), dot_tables.is_imagej,
-           dot_tables.read_imagej),
+           dot_tables.read_imagej, scaled=True),
     Format("napari", "napari points, BiaPy", (".csv",), dot_tables.is_napari, dot_tables.read_table,
            dot_tables.write_napari),
     Format("csv", "CSV with x and y, Spotiflow", (".csv", ".tsv", ".txt"), dot_tables.is_text, dot_tables.read_table,
@@ -85,6 +89,8 @@ def read_dots_file(
     shape: tuple[int, int] | None = None,
     image_name: str | None = None,
     classes: tuple[str, ...] | None = None,
+    annotator: str | None = None,
+    pixel_size: float | None = None,
 ) -> dict[str, Dots]:
     """Read a file of dots in any of the `FORMATS`, told by its content.
 
@@ -95,6 +101,8 @@ def read_dots_file(
     shape : (H, W) of the image; a file that states another size for it is refused
     image_name : give the dots of this image alone
     classes : take the dots of these classes alone
+    annotator : take the dots of this person, where several annotated an image; others' images are left out
+    pixel_size : of an ImageJ table measured in an image with a scale: the size of a pixel in that unit
 
     Returns
     -------
@@ -107,14 +115,19 @@ def read_dots_file(
         In one sentence that begins with the file's name. Dots that lie outside of the image are no error
         here: see `check_dots`.
     """
-    content = Content(source, name)
+    content = Content(source, name, pixel_size)
     if content.name.lower().endswith(tuple(IMAGE_SUFFIXES)) and not isinstance(source, bytes) \
             and not Path(source).exists():
         dot_masks.read_mask(content)                        # says in the words of images that there is none
     if content.name.lower().endswith(_CODE) or content.head.startswith((b"\x93NUMPY", b"\x80\x02", b"\x80\x03",
                                                                         b"\x80\x04", b"\x80\x05")):
         raise DotsError(dot_rois.refuse_pickle(content.name))
+    if content.head.startswith(b"\x89HDF\r\n") or content.name.lower().endswith(".ilp"):
+        raise DotsError(f"{content.name}: HDF5 files, such as projects of ilastik, are not read here; export a table "
+                        "with the columns x and y, or a label image as TIFF.")
     found = _read(content)
+    if annotator is not None:
+        found = _of_annotator(found, annotator, content.name)
     if classes:
         found = _of_classes(found, tuple(classes), content.name)
     if image_name is not None:
@@ -134,6 +147,10 @@ def _read(content: Content) -> dict[str, Dots]:
         titles = listed((row.title for row in FORMATS.values()), len(FORMATS))
         raise DotsError(f"{content.name}: it is {kind}, but of none of the forms read here ({titles}); export the "
                         "dots in one of these.")
+    if content.pixel_size is not None and not content.pixel_size > 0:
+        raise DotsError(f"{content.name}: a pixel size of {content.pixel_size:g} cannot be; give a number above 0.")
+    if content.pixel_size is not None and not form.scaled:
+        raise DotsError(f"{content.name}: its places are in pixels ({form.title}); leave the pixel size out.")
     try:
         found = form.reader(content)
     except _STRANGE as error:
@@ -142,6 +159,16 @@ def _read(content: Content) -> dict[str, Dots]:
                         "export it again.") from error
     empty = "It holds no dots: an image without cells."
     return {dots.image: dots if len(dots.points) else replace(dots, notes=(*dots.notes, empty)) for dots in found}
+
+
+def _of_annotator(found: dict[str, Dots], annotator: str, name: str) -> dict[str, Dots]:
+    by_person = {(own.annotator, image): own for image, dots in found.items() for own in (dots, *dots.others)}
+    chosen = {image: replace(by_person[annotator, image], image=image) for image in found
+              if (annotator, image) in by_person}
+    if not chosen:
+        people = listed(dict.fromkeys(who for who, _ in by_person if who), 20) or "none"
+        raise DotsError(f"{name}: there are no dots of the annotator {annotator}; it names: {people}.")
+    return chosen
 
 
 def _of_classes(found: dict[str, Dots], classes: tuple[str, ...], name: str) -> dict[str, Dots]:
@@ -154,7 +181,7 @@ def _of_classes(found: dict[str, Dots], classes: tuple[str, ...], name: str) -> 
     for image, dots in found.items():
         keep = [label in classes for label in dots.classes]
         chosen[image] = replace(dots, points=dots.points[np.array(keep, bool)],
-                                classes=tuple(label for label in dots.classes if label in classes),
+                                classes=tuple(label for label in dots.classes if label in classes), others=(),
                                 notes=(*dots.notes, f"Only dots of the class {listed(classes)} are taken."))
     return chosen
 

@@ -231,7 +231,9 @@ def test_notes_say_what_a_table_leaves_open():
     ({"images": [{"id": 1}], "annotations": []}, r"'file_name' is missing"),
     ({"images": [], "annotations": [{"image_id": 5}]}, r"annotation 1 belongs to image 5"),
     ({"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "segmentation": {"counts": "x"}}]},
-     r"run-length"),
+     r"it looks like COCO, but is not built like it \('size' is missing\)"),
+    ({"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "segmentation": {
+        "size": [1, 10**9], "counts": [0, 10**9]}}]}, r"the run lengths do not fit the size"),
     ({"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [1, float("nan"), 2, 2]}]},
      r"annotation 1 is not finite"),
     ({"shapes": [{"points": [["a", 1]], "shape_type": "point"}]}, r"shape 1 has no two numbers \(a, 1\)"),
@@ -245,6 +247,11 @@ def test_notes_say_what_a_table_leaves_open():
     (b"Iout\0\1", r"an ImageJ ROI in it is damaged or cut off"),
     (b"PK\x03\x04 nothing", r"the zip is damaged"),
     (b"\x1f\x8b nothing", r"the gzip archive is damaged"),
+    (b"\x89HDF\r\n\x1a\n", r"HDF5 files, such as projects of ilastik, are not read here; export a table"),
+    (b"MATLAB 7.3 MAT-file, Platform: GLNXA64", r"MATLAB's format 7.3.*save\(…, '-v7'\)"),
+    (b"MATLAB 5.0 MAT-file" + bytes(120), r"the MATLAB file is damaged|found: nothing"),
+    ("filename,region_shape_attributes\na.png,{\n", r"line 2 is not as VIA writes it"),
+    ("filename,region_shape_attributes\n,{}\n", r"line 2 names no image"),
 ])
 def test_mistakes_are_told_in_one_sentence(text, sentence):
     with pytest.raises(DotsError, match=rf"^dots\.x: .*{sentence}"):
@@ -470,6 +477,124 @@ def test_a_photograph_is_no_mask():
         one(png(np.full((40, 60), 200, np.uint8)))
     with pytest.raises(ImageError, match=r"^a\.png: "):
         read(b"no picture", "a.png")
+
+
+VIA_CSV = """filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes
+a.png,5231,"{}",3,0,"{""name"":""point"",""cx"":412,""cy"":96}","{""type"":""live""}"
+a.png,5231,"{}",3,1,"{""name"":""rect"",""x"":30,""y"":110,""width"":20,""height"":22}","{""type"":{""dead"":true,""x"":false}}"
+a.png,5231,"{}",3,2,"{""name"":""polyline"",""all_points_x"":[1,2],""all_points_y"":[1,2]}","{}"
+b.png,99,"{}",0,0,"{}","{}"
+"""
+VIA_REGIONS = [{"shape_attributes": {"name": "point", "cx": 412, "cy": 96}, "region_attributes": {"type": "live"}},
+               {"shape_attributes": {"name": "circle", "cx": 40, "cy": 121, "r": 9}, "region_attributes": {}}]
+VIA_JSON = {"a.png5231": {"filename": "a.png", "size": 5231, "regions": VIA_REGIONS, "file_attributes": {}},
+            "b.png99": {"filename": "b.png", "size": 99, "regions": {}, "file_attributes": {}}}
+
+
+@pytest.mark.parametrize("content", [VIA_CSV, VIA_CSV.replace("filename", "#filename", 1), VIA_JSON,
+                                     {"_via_settings": {}, "_via_img_metadata": VIA_JSON}],
+                         ids=["CSV", "CSV of VIA 1", "JSON", "project"])
+def test_via(content):
+    found = read(content, "via_export")
+    same(found["a.png"].points, [(95.5, 411.5), (120.5, 39.5)])
+    assert found["a.png"].classes[0] == "live"
+    assert found["a.png"].classes[1] in ("dead", None)
+    assert len(found["b.png"].points) == 0
+    if isinstance(content, str):
+        assert found["a.png"].notes == ("Shapes of the kind polyline are no cells and are left out.",)
+
+
+def mat(**variables):
+    from scipy.io import savemat
+
+    out = io.BytesIO()
+    savemat(out, variables, do_compression=True)
+    return out.getvalue()
+
+
+def test_matlab_counts_from_1():
+    dots = one(mat(detection=np.array([(1.0, 1.0), (413.25, 97)]), other=np.zeros((4, 2))), "img1_detection.mat")
+    same(dots.points, [(0, 0), (96, 412.25)])
+    assert dots.notes == ("Taken from the variable detection: x before y, counted from 1 as MATLAB does.",)
+    same(one(mat(centres=np.array([(3, 4)], np.uint16))).points, [(3, 2)])
+    assert len(one(mat(detection=np.empty((0, 0)))).points) == 0
+    for variables in ({"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}, {"c": np.zeros((2, 3))},
+                      {"cells": np.array([1, "x"], object)}, {"s": {"detection": 1}}):
+        with pytest.raises(DotsError, match=r"^dots: it needs one variable of numbers with two columns"):
+            read(mat(**variables))
+
+
+def test_a_matlab_file_that_unpacks_to_too_much_is_not_unpacked(monkeypatch):
+    monkeypatch.setattr("cellapp.dot_mat.MAX_BYTES", 1024**2)
+    with pytest.raises(DotsError, match=r"^dots: unpacked, it has more than the 1 MB read here"):
+        read(mat(detection=np.zeros((2, 2)), bomb=np.zeros(1024**2)))
+
+
+def test_run_lengths_of_coco():
+    # The mask of a 4×5 image with a square of 2×2 px at (x 1, y 2), as pycocotools writes it: both forms.
+    for counts in ([6, 2, 2, 2, 8], "62206"):
+        data = {"images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 5}], "annotations": [
+            {"image_id": 1, "segmentation": {"size": [4, 5], "counts": counts}}]}
+        same(one(data).points, [(2.5, 1.5)])
+    wide = {"size": [3, 4], "counts": [2, 5, 5]}              # goes on at the top of the next columns
+    mask = np.zeros(12, bool)
+    mask[2:7] = True
+    y, x = np.argwhere(mask.reshape(4, 3).T).mean(axis=0)
+    data["annotations"] = [{"image_id": 1, "segmentation": wide}]
+    same(one(data).points, [(y, x)])
+
+
+def test_the_annotator_of_label_studio_is_chosen():
+    by = [dict(part, completed_by=who) for part, who in zip(LABEL_STUDIO[0]["annotations"], (
+        4, {"id": 5, "email": "ann@lab.org"}, 9), strict=True)]
+    tasks = [dict(LABEL_STUDIO[0], annotations=by), dict(LABEL_STUDIO[1])]
+    first = read(tasks)
+    assert [first["df8721aa-a.png"].annotator, *(d.annotator for d in first["df8721aa-a.png"].others)] == [
+        "ann@lab.org", "9"]
+    assert [d.annotator for d in first.values()] == ["ann@lab.org", "annotator 1"]
+    other = read(tasks, annotator="9")
+    assert {name: len(d.points) for name, d in other.items()} == {"df8721aa-a.png": 1}
+    same(other["df8721aa-a.png"].points, [(50.7, 63.5)])
+    assert len(read(tasks, annotator="ann@lab.org")["df8721aa-a.png"].points) == 2
+    with pytest.raises(DotsError, match=r"no dots of the annotator eve; it names: ann@lab\.org, 9, annotator 1"):
+        read(tasks, annotator="eve")
+
+
+def test_imagej_tables_in_microns_need_the_pixel_size():
+    table = " ,Area,X,Y\n1,0,133.9,31.2\n2,2.5,12.5125,39\n"
+    dots = one(table, "Results.csv", pixel_size=0.325)
+    same(dots.points, [(96, 412), (119.5, 38)], 1e-6)
+    assert dots.notes == ("X and Y are divided by the pixel size of 0.325.",)
+    with pytest.raises(DotsError, match="its places are in pixels"):
+        read("x,y\n1,2\n", pixel_size=0.5)
+    with pytest.raises(DotsError, match="a pixel size of -1 cannot be"):
+        read(table, pixel_size=-1)
+
+
+def fiji_roi(points, counters, name="cells"):
+    """A multi-point ROI byte by byte as ij/io/RoiEncoder.java (ImageJ 1.54) writes it, with sub-pixel places."""
+    n = len(points)
+    left, top = int(min(x for x, _ in points)), int(min(y for _, y in points))
+    right, bottom = int(max(x for x, _ in points)) + 1, int(max(y for _, y in points)) + 1
+    start = 64 + n * 4 + n * 8                                # of the second header
+    head = struct.pack(">4sHBxhhhhH", b"Iout", 228, 10, top, left, bottom, right, n)
+    head += bytes(50 - len(head)) + struct.pack(">H", 128)    # options: SUB_PIXEL_RESOLUTION
+    head += bytes(60 - len(head)) + struct.pack(">i", start)
+    whole = struct.pack(f">{n}h", *(int(x) - left for x, _ in points))
+    whole += struct.pack(f">{n}h", *(int(y) - top for _, y in points))
+    exact = struct.pack(f">{n}f", *(x for x, _ in points)) + struct.pack(f">{n}f", *(y for _, y in points))
+    second = bytearray(64)
+    struct.pack_into(">ii", second, 16, start + 64, len(name))              # NAME_OFFSET, NAME_LENGTH
+    struct.pack_into(">i", second, 48, start + 64 + 2 * len(name))          # COUNTERS_OFFSET
+    tail = name.encode("utf-16-be") + struct.pack(f">{n}i", *(counter + (1 << 8) for counter in counters))
+    return head + whole + exact + bytes(second) + tail
+
+
+def test_a_roi_as_imagej_writes_it():
+    dots = one(fiji_roi([(412.75, 96.5), (38.0, 120.25), (60, 70)], [0, 1, 1]), "0096-0412.roi")
+    same(dots.points, [(96.5, 412.75), (120.25, 38), (70, 60)], 1e-4)
+    assert dots.classes == ("Counter 0", "Counter 1", "Counter 1")
+    same(one(zipped({"a.roi": fiji_roi([(5, 6)], [0])}), "RoiSet.zip").points, [(6, 5)])
 
 
 POINTS = np.random.default_rng(7).uniform((-0.5, -0.5), np.array(SHAPE) - 0.51, (300, 2))
