@@ -9,6 +9,10 @@ class ImageError(CellappError):
     """An image file that cannot be read, or that cannot mean what was asked of it."""
 
 
+class AxesError(ImageError):
+    """A file with planes that nobody has said the meaning of, or without the plane that was asked for."""
+
+
 class DotsError(CellappError):
     """Dot annotations that cannot be read, or that do not fit their image."""
 
@@ -19,6 +23,10 @@ class WeightsError(CellappError):
 
 class TrainingError(CellappError):
     """Training that cannot start, or that cannot go on."""
+
+
+class WorkspaceError(CellappError):
+    """A visitor's folder that is full, gone, or cannot be written."""
 
 
 class Cancelled(CellappError):

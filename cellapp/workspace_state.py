@@ -1,0 +1,85 @@
+"""What a visitor has chosen, as it is kept in the workspace's ``state.json``."""
+
+import hashlib
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Kept(BaseModel):
+    # A field that a later version dropped is no reason to lose the rest.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class StoredFile(_Kept):
+    """A file of the visitor: the name to be shown, and the hash under which its bytes are kept.
+
+    kind : "image", or "dots" for a file of dots that came along
+    sample : one of the bundled examples, so nothing of the visitor's own
+    """
+
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    kind: Literal["image", "dots"] = "image"
+    sample: bool = False
+
+    @property
+    def id(self) -> str:
+        """Names the file in its workspace: equal for the same content under the same name alone."""
+        return hashlib.sha256(f"{self.sha256}\n{self.name}".encode()).hexdigest()[:24]
+
+
+class Answer(_Kept):
+    """What the user said of all files of one layout: which channel shows the cells, what the pages are, which plane.
+
+    ``given`` tells an answer from what is taken for granted.
+    """
+
+    channel: str = "auto"
+    pages: str = "ask"
+    z: str = "max"
+    frame: int = 1
+    given: bool = False
+
+
+class State(_Kept):
+    """Everything of a workspace but its files and results. Its fields are set; what is in them is never changed.
+
+    answers : by the layout of files, as `cellapp.probe` names it
+    extras : further reading options by name, those that only some methods have
+    compared : weights chosen on the Compare page; None for its own first choice
+    regions : regions drawn on one image, by the id of the file, as `Region.to_dict` gives them
+    shared_regions : the regions of every image that has none of its own
+    excluded : why an image is left out, by the id of the file
+    stopped : the user stopped the counting, so nothing starts by itself
+    """
+
+    model_config = ConfigDict(frozen=False, validate_assignment=True)
+
+    files: list[StoredFile] = []
+    answers: dict[str, Answer] = {}
+    weights: str | None = None
+    cell_diameter: float | None = None
+    polarity: str = "auto"
+    extras: dict[str, bool | int | str] = {}
+    compared: list[str] | None = None
+    regions: dict[str, list[dict]] = {}
+    shared_regions: list[dict] = []
+    excluded: dict[str, str] = {}
+    shown: str | None = None
+    stopped: bool = False
+
+    @property
+    def images(self) -> list[StoredFile]:
+        """The files to count, in the order in which they came."""
+        return [file for file in self.files if file.kind == "image"]
+
+    @property
+    def dots(self) -> list[StoredFile]:
+        """The dot files that came with the images."""
+        return [file for file in self.files if file.kind == "dots"]
+
+    def regions_of(self, file: StoredFile) -> list[dict]:
+        """The regions of an image: its own, or those shared by all."""
+        return self.regions.get(file.id, self.shared_regions)
