@@ -46,8 +46,8 @@ class EveryBranch(nn.Module):
         return self.network(image)[-1]
 
 
-def forms(method: Method) -> dict[str, tuple[nn.Module, Call]]:
-    """The plain and the fast form of an untrained network, each with how it is called."""
+def forms(method: Method, quick: bool = False) -> dict[str, tuple[nn.Module, Call]]:
+    """The plain and the fast form of an untrained network, each with how it is called; ``quick`` as in `Options`."""
     torch.manual_seed(0)
     network = method.build(**BUILD.get(method.name, {})).eval().requires_grad_(False)
     call = Call(device=CPU, stride=method.stride, halo=method.halo, map_scale=method.map_scale, settings=WINDOWS
@@ -56,7 +56,7 @@ def forms(method: Method) -> dict[str, tuple[nn.Module, Call]]:
     if hasattr(plain, "fpn"):
         plain.fpn = EveryBranch(plain.fpn)
     return {"plain": (plain, replace(call, tile=4096)), "fast": (fast(method, network, CPU),
-                                                                 replace(call, layout=method.layout))}
+                                                                 replace(call, layout=method.layout, quick=quick))}
 
 
 def peak(work) -> tuple[float, float, object]:
@@ -92,11 +92,13 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for name in given.methods or METHODS:
         measure(METHODS[name], given.sides, given.patience)
+        if "quick" in METHODS[name].extras:
+            measure(METHODS[name], given.sides, given.patience, quick=True)
 
 
-def measure(method: Method, sides: list[int], patience: float) -> None:
+def measure(method: Method, sides: list[int], patience: float, quick: bool = False) -> None:
     """Print one line for each image size."""
-    both = forms(method)
+    both, title = forms(method, quick), f"{method.title}, count alone" if quick else method.title
     size, known = parameters(both["plain"][0]), {}
     for side in sides:
         cells = min(MOST_CELLS, round(176 * (side / 256) ** 2))
@@ -121,7 +123,7 @@ def measure(method: Method, sides: list[int], patience: float) -> None:
         apart = (f"{np.abs(maps['plain'] - maps['fast']).max() / max(np.abs(maps['plain']).max(), 1e-9):.0e}"
                  if len(maps) == 2 else "–")
         used = [f"{memory[name]:.0f}" if name in memory else "–" for name in both]
-        print(f"| {method.title} | {size:,} | {side}² | {shown['plain']} | {shown['fast']} | {gain} | {used[0]} | "
+        print(f"| {title} | {size:,} | {side}² | {shown['plain']} | {shown['fast']} | {gain} | {used[0]} | "
               f"{used[1]} | {apart} |", flush=True)
         known = known or {name: median(s) for name, s in seconds.items()}
 

@@ -12,6 +12,7 @@ from cellapp.networks import fft_conv
 from cellapp.networks.fcrn import FCRNB
 from cellapp.networks.fft_conv import FFTConv2d, faster_by_fft
 from cellapp.networks.folding import fold_batch_norm
+from cellapp.networks.patch_nets import AlexNetCounter, ResNetCounter, ResponseNorm
 from cellapp.networks.upconv import UpConv2d
 
 
@@ -186,3 +187,26 @@ def test_fast_fcrn_b_is_fcrn_b():
         fast = fast.to(memory_format=memory_format)
         for x in inputs:
             assert difference(fast(x), network(x)) < 1e-5
+
+
+# Patch networks
+
+
+@pytest.mark.parametrize("build", [lambda: AlexNetCounter(2, hidden=16), lambda: ResNetCounter(18, 2, side=32),
+                                   lambda: ResNetCounter(50, 2, side=64)])
+def test_a_patch_network_for_counting_is_the_trained_one(build):
+    network = build().eval()
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    fast = fold_batch_norm(network).fast()
+    for windows in (torch.randn(3, 1, 40, 40), 50 * torch.randn(1, 1, 60, 60)):
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            assert difference(fast(windows.to(memory_format=memory_format)), network(windows)) < 1e-5
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_response_norm_refuses_other_constants():
+    with pytest.raises(ValueError, match="beta"):
+        ResponseNorm(nn.LocalResponseNorm(5, beta=0.5))

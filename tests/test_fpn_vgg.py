@@ -476,3 +476,10 @@ def test_an_image_of_about_one_frame_is_read_as_one_frame(network):
     assert FAMILY.factor(network, (2 * height, 2 * width), 0.1) == 0.1, "cells so large that their scale decides"
     assert FAMILY.factor(network, (5 * height, 5 * width), 1.0) == 1.0, "many frames"
     assert FAMILY.factor(network, (height, width), 1.2) == 1
+
+
+def test_a_quick_count_is_the_same_count(network):
+    plane = noise((SIDE, 2 * SIDE))
+    whole, quick = FAMILY.read(network, plane, call()), FAMILY.read(network, plane, call(quick=True))
+    np.testing.assert_array_equal(quick.density, whole.density)
+    assert quick.sd == whole.sd and set(quick.views) == {"foreground"}

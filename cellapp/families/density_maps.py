@@ -39,10 +39,6 @@ class DensityMaps(Family):
             raise ValueError(f"map {tuple(density.shape)} and target {tuple(targets.shape)} differ")
         return F.mse_loss(density, targets)
 
-    def compile(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """On a CPU FCRN-B's wide convolutions go through the FFT and the upsampling into its last one."""
-        return network.fast() if device.type == "cpu" and hasattr(network, "fast") else network
-
 
 def scaled_map(network: nn.Module, plane: np.ndarray, call: Call) -> np.ndarray:
     """The one-channel map of a normalised (H, W) plane of any size, still times `map_scale`."""

@@ -51,7 +51,7 @@ class _Frame(NamedTuple):
     count: float
     sd: float
     mask: np.ndarray
-    mask_sd: np.ndarray
+    mask_sd: np.ndarray | None
     saliency: np.ndarray | None
 
 
@@ -78,12 +78,14 @@ class MaskCounter(Family):
     def read(self, network: nn.Module, plane: np.ndarray, call: Call) -> Reading:
         """Frame by frame; the standard deviations are added, since neighbouring frames share what misleads the network.
 
-        The views are "foreground" (the mask, 0 to 1), "foreground_sd" and, if ``call`` wants it, "saliency".
+        The views are "foreground" (the mask, 0 to 1), unless ``call`` is quick "foreground_sd", and if it wants it
+        "saliency".
         """
         turns = _turns(plane.shape, network.size)
         plane = _fitted(np.rot90(plane, turns), network.size)
         maps = {name: np.zeros(plane.shape, np.float32) for name in
-                ("density", "foreground", "foreground_sd", *(["saliency"] if call.saliency else []))}
+                ("density", "foreground", *([] if call.quick else ["foreground_sd"]),
+                 *(["saliency"] if call.saliency else []))}
         places = _places(plane.shape, network.size)
         if call.progress:
             call.progress(0, len(places))
@@ -94,7 +96,8 @@ class MaskCounter(Family):
             inside = np.s_[: part.shape[0], : part.shape[1]]
             maps["density"][place] = _spread(frame.count * call.settings.factor, frame.mask[inside])
             maps["foreground"][place] = frame.mask[inside].clip(0, 1)
-            maps["foreground_sd"][place] = frame.mask_sd[inside]
+            if not call.quick:
+                maps["foreground_sd"][place] = frame.mask_sd[inside]
             if call.saliency:
                 maps["saliency"][place] = frame.saliency[inside] * np.float32(call.settings.factor)
             total_sd += frame.sd * call.settings.factor
@@ -230,15 +233,16 @@ def _read_frame(network: nn.Module, part: np.ndarray, call: Call) -> _Frame:
     # Only the saliency needs gradients, and only of the image: the network is shared and stays as it is.
     with torch.inference_mode(not call.saliency), torch.set_grad_enabled(call.saliency):
         image = torch.from_numpy(frame).to(call.device, memory_format=call.layout).requires_grad_(call.saliency)
-        mask, log_variance = network.fpn.finest(image)
+        mask, log_variance = network.fpn.finest(image, uncertainty=not call.quick)
         count, log_variance_of_count = network.counter(mask)
         if call.saliency:
             saliency = torch.autograd.grad(count.sum(), image)[0][0, 0].abs().float().cpu().numpy()
     with torch.inference_mode():
-        maps = torch.cat([mask.clamp(min=0), (log_variance / 2).exp()], dim=1).float()
+        maps = torch.cat([mask.clamp(min=0), *([] if call.quick else [(log_variance / 2).exp()])], dim=1).float()
         maps = F.interpolate(maps, size=frame.shape[-2:], mode="bilinear", align_corners=False)[0].cpu().numpy()
+        mask, mask_sd = (*maps, None)[:2]
         numbers = torch.cat([count.clamp(min=0), (log_variance_of_count / 2).exp()]).tolist()
-    return _Frame(*numbers, *maps, saliency)
+    return _Frame(*numbers, mask, mask_sd, saliency)
 
 
 def _spread(count: float, mask: np.ndarray) -> np.ndarray:

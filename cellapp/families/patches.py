@@ -33,7 +33,7 @@ from cellapp.metrics import global_factor
 from cellapp.weights import Settings
 from cellapp.windows import cut, firsts, mirrored, spread
 
-BATCH = 32                                                   # windows that are in memory at once
+BATCH = 64                                                   # windows that are in memory at once
 
 
 class PatchRegression(Family):

@@ -13,8 +13,12 @@ Readings and departures:
 - He's initialisation instead of Caffe's fixed deviations, as the scale of the input is another.
 """
 
+import copy
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils import mkldnn
 from torchvision import models
 
 DEPTHS = {18: models.resnet18, 34: models.resnet34, 50: models.resnet50, 101: models.resnet101, 152: models.resnet152}
@@ -33,6 +37,27 @@ def _small(layer: nn.Linear) -> nn.Linear:
     nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+class ResponseNorm(nn.Module):
+    """What `torch.nn.LocalResponseNorm` with k = 1 and beta = ¾ gives, in a third of its time on a CPU.
+
+    ``(B, C, H, W)`` -> the same shape. The sum over neighbouring channels is a 1×1 convolution with a band matrix, the
+    power of -¾ two roots.
+    """
+
+    def __init__(self, norm: nn.LocalResponseNorm):
+        super().__init__()
+        if (norm.k, norm.beta, norm.size % 2) != (1.0, 0.75, 1):
+            raise ValueError(f"{norm} has another k, another beta or an even size")
+        self.reach, self.share = norm.size // 2, norm.alpha / norm.size
+
+    def forward(self, x: Tensor) -> Tensor:
+        numbers = torch.arange(x.shape[1], device=x.device)
+        near = (numbers[:, None] - numbers).abs() <= self.reach
+        band = (near * self.share).to(x.dtype)[:, :, None, None]
+        root = F.conv2d(x.square(), band, torch.ones_like(band[:, 0, 0, 0])).rsqrt_()
+        return x * root * root.sqrt()
 
 
 class AlexNetCounter(nn.Module):
@@ -72,6 +97,12 @@ class AlexNetCounter(nn.Module):
         x = self.drop(F.relu(self.fc7(x)))
         return self.head(x)
 
+    def fast(self) -> nn.Module:
+        """A copy with the same answers for counting on a CPU."""
+        network = copy.deepcopy(self)
+        network.norm = ResponseNorm(self.norm)
+        return network
+
 
 class ResNetCounter(nn.Module):
     """torchvision's ResNet (``body``) with another last layer (``head``).
@@ -93,5 +124,24 @@ class ResNetCounter(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         return self.head(self.body(three_channels(windows, self.side)))
 
+    def fast(self) -> nn.Module:
+        """The same answers for counting on a CPU, where oneDNN is at hand: it keeps its own layout from the first
+        layer to the last, and the weights are brought to it once. Batch normalisation must have been folded."""
+        return OneDNNResNet(self) if torch.backends.mkldnn.is_available() else self
 
-__all__ = ["DEPTHS", "AlexNetCounter", "ResNetCounter", "three_channels"]
+
+class OneDNNResNet(nn.Module):
+    """A `ResNetCounter` in eval mode whose body runs in oneDNN's layout."""
+
+    def __init__(self, network: ResNetCounter):
+        super().__init__()
+        self.side, self.head = network.side, network.head
+        plain = copy.deepcopy(network.body).to(memory_format=torch.contiguous_format)
+        self.body = mkldnn.to_mkldnn(plain)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        images = three_channels(windows, self.side).contiguous()
+        return self.head(self.body(images.to_mkldnn()).to_dense())
+
+
+__all__ = ["DEPTHS", "AlexNetCounter", "OneDNNResNet", "ResNetCounter", "ResponseNorm", "three_channels"]
