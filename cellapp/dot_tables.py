@@ -7,6 +7,7 @@ is the corner of the image.
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from cellapp.errors import DotsError
 COORDINATES = (("y", "x"), ("axis-0", "axis-1"), ("row", "column"), ("row", "col"), ("centroid-0", "centroid-1"))
 IMAGES = ("image", "image_name", "image name", "filename", "file_name", "file name", "file")
 CLASSES = ("class", "classification", "label", "category", "type", "cell_type", "counter", "channel")
+COUNTS = ("count", "counts", "cells", "n_manual", "manual", "number", "n")
+_COUNTER = re.compile(r"ctr \d+")
 PLANES = ("slice", "z", "t", "frame")
 _SUMMARY = {"mean", "sd", "min", "max"}                     # rows that ImageJ's Summarize adds
 _FORMULA = ("=", "+", "-", "@", "\t")
@@ -68,6 +71,45 @@ def read_table(content: Content) -> list[Dots]:
     for line, row, columns in _rows(content, IMAGES, CLASSES):
         _take(gather, line, row, columns)
     return gather.dots() or [Dots(np.empty((0, 2)))]
+
+
+def is_counts(content: Content) -> bool:
+    """A table without places that says how many cells an image has: ``image,count``, or ImageJ's ``Counts_…``."""
+    header = _first(content)
+    places = any(y in header and x in header for y, x in COORDINATES)
+    return is_text(content) and not places and (bool({*COUNTS} & {*header}) or any(map(_COUNTER.fullmatch, header)))
+
+
+def read_counts(content: Content) -> dict[str, float]:
+    """Image → number of cells, of a table that `is_counts`; "" where it names no image.
+
+    ImageJ's counters (``Ctr 0``, ``Ctr 1``, …) are added up, and so are its slices.
+    """
+    with io.TextIOWrapper(content.open(), encoding=content.encoding, newline="") as text:
+        lines = [line for line in text.read(_LINE * 16).splitlines() if line.strip()]
+    lines = lines[1:] if lines[0].lower().startswith("sep=") else lines
+    delimiter = _delimiter(lines[0])
+    header = [cell.strip().lower() for cell in _cells(lines[0], delimiter)]
+    name = next((header.index(word) for word in IMAGES if word in header), None)
+    of_imagej = [k for k, word in enumerate(header) if _COUNTER.fullmatch(word)]
+    places = of_imagej or [next(header.index(word) for word in COUNTS if word in header)]
+    found: dict[str, float] = {}
+    for number, row in enumerate(csv.reader(lines[1:], delimiter=delimiter), 2):
+        row = [cell.strip() for cell in row] + [""] * len(header)
+        if of_imagej and "total" in (cell.lower() for cell in row[: places[0]]):
+            continue
+        try:
+            values = [float(row[k].replace(",", ".") or "nan") for k in places]
+        except ValueError:
+            values = [float("nan")]
+        if not all(np.isfinite(values)) or min(values) < 0:
+            raise DotsError(f"{content.name}: line {number} has no number of cells ({delimiter.join(row)[:40]}); write "
+                            "one number of at least 0 a line.")
+        image = "" if name is None else _without_mark(row[name])
+        if image in found and not of_imagej:
+            raise DotsError(f"{content.name}: line {number} gives a second count of {image or 'the image'}; leave one.")
+        found[image] = found.get(image, 0.0) + sum(values)
+    return found
 
 
 def read_qupath_points(content: Content) -> list[Dots]:

@@ -1,9 +1,11 @@
 """Errors of counts and detection at a distance, against answers worked out by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from cellapp.metrics import Detection, count_errors, match_points
+from cellapp.metrics import Detection, count_errors, game, match_pairs, match_points, parts_of_map, parts_of_points
 
 
 def test_count_errors_by_hand():
@@ -73,3 +75,34 @@ def test_empty_images_and_sums():
     assert total == Detection(8, 10, 16)
     assert (total.precision, total.recall) == (0.8, 0.5)
     assert total.f1 == pytest.approx(2 * 0.8 * 0.5 / 1.3)
+
+
+def test_pairs_say_who_belongs_to_whom():
+    true, predicted = np.array([(0.0, 0.0), (0.0, 5.0), (50, 50)]), np.array([(0.0, 9.0), (0.0, 4.0)])
+    assert match_pairs(predicted, true, 4).tolist() == [[1, 0], [0, 1]]
+    assert match_pairs(predicted, np.empty((0, 2)), 4).shape == (0, 2)
+
+
+def test_game_by_hand():
+    """A cell in the right half of the image counted in its left half: no error in all, two in its parts."""
+    true = parts_of_points(np.array([(5.0, 5.0), (5.0, 30.0)]), (40, 40))
+    density = np.zeros((40, 40), np.float32)
+    density[5, 5], density[8, 12] = 1, 1
+    found = parts_of_map(density)
+    assert (found.sum(), true.sum()) == (2, 2)
+    assert game(found, true) == (2, 2, 2)
+    near = parts_of_points(np.array([(5.0, 5.0), (5.0, 38.0)]), (40, 40))
+    assert game(near, true) == (0, 0, 2), "30 and 38 are in one half and one quarter, but not in one eighth"
+    assert game(true, true) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (37, 101), (1, 1), (3, 200), (9, 2)])
+def test_parts_hold_every_cell_once_and_game_never_falls(rng, shape):
+    density = rng.uniform(0, 1, shape).astype(np.float32)
+    parts = parts_of_map(density)
+    assert parts.sum() == pytest.approx(density.sum(dtype=float))
+    pixels = np.argwhere(np.ones(shape, bool))
+    ones = parts_of_points(pixels + rng.uniform(-0.5, 0.49, pixels.shape), shape)
+    np.testing.assert_array_equal(ones, parts_of_map(np.ones(shape, np.float32)), "a dot lies where its pixel lies")
+    errors = [abs(parts.sum() - ones.sum()), *game(parts, ones)]
+    assert all(a <= b + 1e-9 for a, b in pairwise(errors))
