@@ -5,24 +5,23 @@ is decoded, when it is too large. Pixel values are never rescaled: contrast for 
 """
 
 import hashlib
+import io
 import operator
 import os
-import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from cellapp.axes import choose, read
 from cellapp.errors import ImageError
-from cellapp.image_files import Decoded, clean, decode_picture, row_blocks
-from cellapp.image_tiff import TIFF_MAGIC, decode_tiff
+from cellapp.image_files import row_blocks
+from cellapp.image_open import is_data, name_of, open_file, open_stack, opening, sentences
+from cellapp.image_tidy import fill_undefined, turn_upright
 
 MAX_PIXELS = 100_000_000  # height × width of one image
 MAX_BYTES = 512 * 1024**2  # of the file
 MAX_DECODED = 1024**3  # bytes of the pixels that are read, all channels together
-MAX_UNDEFINED = 0.01  # share of NaN and infinite samples above which an image is refused
 DOMINANT = 0.90  # share of the variance from which one channel stands for the picture
-
-_MAX_NAME = 120
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,42 +82,33 @@ class Image:
         )
 
 
-def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> Image:
-    """Read one image file.
+def read_image(source: str | os.PathLike | bytes, name: str | None = None, *, pages: str = "ask", z: str | int = "max",
+               frame: int = 1) -> Image:
+    """Read one image file: all channels of one focal plane, or of a projection, at one time point.
 
     Parameters
     ----------
     source : a path, or the bytes of the file
     name : the file's name where `source` is bytes; by default the path's last part, or "image"
+    pages : what the pages of a file mean that does not say so: "ask", "channels", "z" or "time"
+    z : of focal planes the "max", "min" or "mean", or the number of one from 1
+    frame : of time points, from 1
 
     Raises
     ------
+    AxesError
+        When nobody says what the file's pages are, or it has no such plane.
     ImageError
         When the file cannot be opened, is not an image, is damaged, or is larger than the limits of
         this module. The sentence begins with the file's name.
     """
-    is_data = isinstance(source, (bytes, bytearray, memoryview))
-    name = _display_name(name if name is not None else "image" if is_data else os.fsdecode(source))
-    try:
-        data = bytes(source) if is_data else _load(source)
-        if len(data) > MAX_BYTES:
-            raise ImageError(
-                f"the file has more than the {MAX_BYTES // 1024**2} MB read here; crop it or export fewer planes."
-            )
-        if not data:
-            raise ImageError("the file is empty (0 bytes); export it again from the microscope software.")
-        decode = decode_tiff if data.startswith(TIFF_MAGIC) else decode_picture
-        decoded = decode(data, max_pixels=MAX_PIXELS, max_decoded=MAX_DECODED)
-        decoded = _fill_undefined(_turn_upright(decoded))
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
-    except MemoryError as error:
-        raise ImageError(f"{name}: there is not enough memory to read it; crop it or reduce it.") from error
-    except Exception as error:  # decoders raise anything: ValueError, SyntaxError, struct.error, zlib.error, …
-        raise ImageError(
-            f"{name}: the file is damaged, cut off, or of a kind this app cannot decode; copy or export it "
-            "again, as a plain TIFF or PNG."
-        ) from error
+    name = name_of(source, name)
+    with sentences(name):
+        choice = choose(pages, z, frame)
+        data = bytes(source) if is_data(source) else _load(source)
+        check_file(len(data))
+        with open_stack(io.BytesIO(data), max_pixels=MAX_PIXELS, max_decoded=MAX_DECODED) as stack:
+            decoded = fill_undefined(turn_upright(read(stack, choice, MAX_DECODED)))
     pixels = np.ascontiguousarray(decoded.pixels)
     pixels.setflags(write=False)
     return Image(
@@ -131,6 +121,16 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> Im
         sha256=hashlib.sha256(data).hexdigest(),
         notes=tuple(f"{note[0].upper()}{note[1:]}." for note in decoded.notes),
     )
+
+
+def check_file(size: int) -> None:
+    """Refuse a file of no bytes, or of too many."""
+    if size > MAX_BYTES:
+        raise ImageError(
+            f"the file has more than the {MAX_BYTES // 1024**2} MB read here; crop it or export fewer planes."
+        )
+    if not size:
+        raise ImageError("the file is empty (0 bytes); export it again from the microscope software.")
 
 
 def plane(image: Image, channel: str | int = "auto") -> tuple[np.ndarray, str]:
@@ -206,68 +206,8 @@ def preview(plane: np.ndarray, low: float = 0.5, high: float = 99.8, max_side: i
 
 def _load(path: str | os.PathLike) -> bytes:
     """Read a regular file, at most one byte more than the limit."""
-    try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise ImageError("this is a folder, not an image file; give the files in it one by one.")
-        if not stat.S_ISREG(mode):
-            raise ImageError("this is a device or a pipe, not a file; give an image file.")
-        with open(path, "rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ImageError("there is no such file; check its name and its folder.") from error
-    except PermissionError as error:
-        raise ImageError("the file may not be opened; ask for the right to read it.") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "bad name"
-        raise ImageError(f"the file cannot be opened ({reason}); check its name and the disk.") from error
-
-
-def _display_name(name: str) -> str:
-    """Give the last part of a path, safe to show."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return clean(last, _MAX_NAME) or "image"
-
-
-def _turn_upright(decoded: Decoded) -> Decoded:
-    """Apply the EXIF or TIFF orientation (2 to 8), once."""
-    turns = {
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: a.swapaxes(0, 1)[:, ::-1],
-        7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
-        8: lambda a: a.swapaxes(0, 1)[::-1],
-    }
-    turn = turns.get(decoded.orientation)
-    if turn is None:
-        return decoded
-    note = f"turned upright as the file's orientation mark ({decoded.orientation}) says"
-    return replace(decoded, pixels=turn(decoded.pixels), orientation=1, notes=[*decoded.notes, note])
-
-
-def _fill_undefined(decoded: Decoded) -> Decoded:
-    """Fill the few NaN, infinite and unusably large samples of each channel with its median."""
-    if decoded.pixels.dtype.kind != "f":
-        return decoded
-    undefined = ~(np.abs(decoded.pixels) <= np.finfo(np.float32).max)
-    number = int(np.count_nonzero(undefined.any(axis=2) if undefined.ndim == 3 else undefined))
-    if not number:
-        return decoded
-    worst = float(undefined.mean(axis=(0, 1)).max())
-    if worst > MAX_UNDEFINED:
-        raise ImageError(
-            f"{100 * worst:.3g} % of its pixels have no value (NaN or infinite) and up to 1 % are filled; "
-            "crop the image or fill them in the program that made it."
-        )
-    pixels = decoded.pixels.copy()
-    channels = np.atleast_3d(pixels)  # a view: writing to it writes to `pixels`
-    for c, holes in enumerate(np.moveaxis(np.atleast_3d(undefined), 2, 0)):
-        if holes.any():
-            channels[:, :, c][holes] = np.median(channels[:, :, c][~holes])
-    subject = "1 pixel without a value was" if number == 1 else f"{number} pixels without a value were"
-    return replace(decoded, pixels=pixels, notes=[*decoded.notes, f"{subject} filled with the median"])
+    with open_file(path) as file, opening():
+        return file.read(MAX_BYTES + 1)
 
 
 def _channel_index(image: Image, channel: str | int) -> str | int:
