@@ -94,7 +94,8 @@ class Columns:
         self.predicted = np.array([line.predicted for line in lines])
         self.error = self.predicted - self.manual
         self.relative = np.array([np.nan if line.relative is None else line.relative for line in lines])
-        self.game = np.array([line.game or (np.nan,) * len(GAME_LEVELS) for line in lines]).reshape(-1, len(GAME_LEVELS))
+        unknown = (np.nan,) * len(GAME_LEVELS)
+        self.game = np.array([line.game or unknown for line in lines]).reshape(-1, len(GAME_LEVELS))
         self.hits, self.points, self.dots = (np.array([getattr(line.found or none, name) for line in lines], float)
                                              for name in ("hits", "predicted", "true"))
 
@@ -130,7 +131,7 @@ KINDS = {kind.name: kind for kind in (
     Kind("rmse", "RMSE", "cells", "Root mean square error: like the MAE, but large errors weigh more.",
          lambda c, k: np.sqrt((c.error[k] ** 2).mean(-1))),
     Kind("mre", "Mean relative error", "%", "The error in relation to the count by hand, averaged over the images that "
-         "hold cells.", lambda c, k: 100 * np.nanmean(c.relative[k], axis=-1)),
+         "hold cells.", lambda c, k: np.nanmean(c.relative[k], axis=-1)),
     Kind("bias", "Bias", "cells", "Mean of predicted minus manual: above 0 too many cells are counted.",
          lambda c, k: c.error[k].mean(-1)),
     Kind("r2", "R²", "", "The share of the differences between images that the predictions explain; 1 is perfect.",
@@ -258,11 +259,11 @@ def _cell(value) -> str:
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """A figure in words: cells with one decimal, per cent without, shares with three."""
+    """A figure in words: cells and per cent (of a share) with one decimal, others with three."""
     if value is None:
         return "–"
-    decimals = {"cells": 1, "%": 1}.get(unit, 3)
-    return f"{value:,.{decimals}f}".replace("-", "−") + (" %" if unit == "%" else "")
+    shown, decimals = (100 * value, 1) if unit == "%" else (value, 1 if unit == "cells" else 3)
+    return f"{shown:,.{decimals}f}".replace("-", "−") + (" %" if unit == "%" else "")
 
 
 def markdown(lines: Sequence[Line], about: str, seed: int = 0) -> str:

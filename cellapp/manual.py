@@ -80,38 +80,40 @@ def match(images: Sequence[str], files: Sequence[tuple[str, bytes]], *, chosen: 
 
     Parameters
     ----------
-    images : names of the image files
+    images : names of the image files, which may lie in folders; only the last part of a name is matched
     files : (name, bytes); of two files with one name the first one counts
     chosen : image → the file to be taken, where `Matching.several` offers a choice
     classes, annotator : as `read_dots_file` has them; a file without any of the classes gives no dots
     pixel_size : divides the places of ImageJ tables that were measured with a scale
     """
-    once = {name for name, times in Counter(images).items() if times == 1}
-    pictures = [PurePath(name) for name in images if name in once]
+    times = Counter(PurePath(name).name for name in images)
+    twice = {name for name in images if times[PurePath(name).name] > 1}
+    named = {PurePath(name): name for name in images if name not in twice}
+    pictures = list(named)
     shelf = _Files(files, annotator, pixel_size)
     paths = [PurePath(name) for name in shelf.contents]
     pairing = match_names(pictures, paths, shelf.names_in)
-    several = {image.name: tuple(file.name for file in choice) for image, choice in pairing.several}
+    several = {named[image]: tuple(map(str, choice)) for image, choice in pairing.several}
     left_out = {file for image, choice in several.items() for file in choice
                 if chosen and chosen.get(image) in choice and file != chosen[image]}
     if left_out:
-        pairing = match_names(pictures, [path for path in paths if path.name not in left_out], shelf.names_in)
+        pairing = match_names(pictures, [path for path in paths if str(path) not in left_out], shelf.names_in)
     spare = {file for choice in several.values() for file in choice}    # told by `several`, not as left over
     found, unread, known = {}, list(pairing.unread), Counter()
-    without = [path.name for path in pairing.without_dots]
+    without = [named[path] for path in pairing.without_dots]
     for pair in pairing.matches:
         try:
-            manual = shelf.manual(pair)
+            manual = shelf.manual(pair, named[pair.image])
         except DotsError as error:
             unread.append(str(error))
-            without.append(pair.image.name)
+            without.append(named[pair.image])
             continue
         known.update(label or "" for label in (manual.dots.classes if manual.dots else ()))
-        found[pair.image.name] = _of_classes(manual, classes)
+        found[named[pair.image]] = _of_classes(manual, classes)
     if not any(known.keys() - {""}):
         known.clear()
     return Matching(
-        found, tuple(without), tuple(sorted({*images} - once)),
+        found, tuple(without), tuple(sorted(twice)),
         tuple(name for name in pairing.without_image if name not in spare),
         tuple(unread), several, dict(known), shelf.annotators(), tuple(shelf.unscaled))
 
@@ -127,12 +129,12 @@ def _of_classes(manual: Manual, classes: tuple[str, ...]) -> Manual:
 
 
 class _Files:
-    """The files by name, each read once."""
+    """The files by their names, each read once."""
 
     def __init__(self, files: Sequence[tuple[str, bytes]], annotator: str | None, pixel_size: float | None):
         self.contents: dict[str, bytes] = {}
         for name, data in files:
-            self.contents.setdefault(PurePath(name).name, data)
+            self.contents.setdefault(str(PurePath(name)), data)
         self.unscaled: list[str] = []
         self._annotator, self._pixel_size = annotator, pixel_size
         self._read: dict[str, dict[str, Dots] | dict[str, float] | DotsError] = {}
@@ -167,19 +169,18 @@ class _Files:
 
     def names_in(self, path: PurePath) -> list[str]:
         """The images that a file names."""
-        return list(self.read(path.name))
+        return list(self.read(str(path)))
 
-    def manual(self, pair: Match) -> Manual:
-        """The truth of a matched image."""
-        image, file = pair.image.name, pair.file.name
-        found = self.read(file)
+    def manual(self, pair: Match, image: str) -> Manual:
+        """The truth of a matched image, which is kept under the name ``image``."""
+        file, found = pair.file.name, self.read(str(pair.file))
         if found and all(isinstance(value, float) for value in found.values()):
             key = pair.entry or (next(iter(found)) if len(found) == 1 else None)
             if key is None:
                 raise DotsError(f"{file}: it is named after {image}, but holds the counts of {len(found)} images and "
                                 "not its own; correct the names in it.")
             return Manual(image, found[key], None, file)
-        dots = pick(found, pair.entry or image, file)
+        dots = pick(found, pair.entry or pair.image.name, file)
         return Manual(image, float(len(dots.points)), dots, file)
 
     def annotators(self) -> tuple[str, ...]:

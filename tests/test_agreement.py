@@ -19,6 +19,8 @@ from cellapp.agreement import (
     markdown,
     number,
 )
+from cellapp.commands_train import Tally
+from cellapp.data import Dotted
 from cellapp.dots import Dots, write_dots
 from cellapp.errors import DotsError
 from cellapp.figure_agreement import differences, dot_layers, scatter
@@ -78,7 +80,7 @@ def test_figures_by_hand():
     assert list(values) == list(KINDS)
     assert values["mae"] == 4.5
     assert values["rmse"] == pytest.approx(np.sqrt(204 / 8))
-    assert values["mre"] == pytest.approx(10.0)
+    assert values["mre"] == pytest.approx(0.1)
     assert values["bias"] == -0.5
     assert values["r2"] == pytest.approx(1 - 204 / 4200)
     assert (values["game1"], values["game3"]) == (40, 60)
@@ -189,6 +191,8 @@ def test_of_several_files_one_is_taken_and_another_can_be_chosen():
 def test_images_of_one_name_are_not_matched():
     found = match(["a.png", "a.png", "b.png"], [("a.csv", table(DOTS)), ("b.csv", table(DOTS))])
     assert list(found.found) == ["b.png"] and found.twice == ("a.png",)
+    apart = match(["day 1/a.png", "day 2/a.png", "day 2/b.png"], [("a.csv", table(DOTS)), ("x/b.csv", table(DOTS))])
+    assert list(apart.found) == ["day 2/b.png"] and apart.twice == ("day 1/a.png", "day 2/a.png")
 
 
 def test_annotators_and_scales_are_offered():
@@ -271,3 +275,20 @@ def test_dots_over_a_pane_say_which_were_missed():
     assert (list(missed.x), list(missed.y)) == ([50], [5])
     assert found.marker.symbol != missed.marker.symbol, "not by colour alone"
     assert len(dot_layers(DOTS)) == 1 and dot_layers(np.empty((0, 2))) == []
+
+
+def test_evaluate_tells_how_sure_its_figures_are(rng):
+    tally = Tally(None, 5.0)
+    for count in (20, 25, 30, 35, 40, 45):
+        dots = rng.uniform(0, 39, (count, 2))
+        density = np.full((40, 40), (count + 2) / 1600, np.float32)
+        tally.add(Prediction.from_density(density, dots[2:]), Dotted("a", np.zeros((40, 40), np.float32), dots))
+    told = tally.figures()
+    assert told["mae"] == pytest.approx(2, abs=1e-3)
+    assert told["intervals"]["recall"][0] <= told["recall"] <= told["intervals"]["recall"][1]
+    assert told["intervals"]["mre"] == pytest.approx([0.055, 0.085], abs=0.02)
+    assert told["limits_of_agreement"] == pytest.approx([2, 2], abs=0.01)
+    assert told["mae"] <= told["game1"] <= told["game2"] <= told["game3"]
+    words = tally.sentence()
+    assert words.startswith("MAE 2.00 (2.00 to 2.00, 95 %), RMSE 2.00")
+    assert ", limits of agreement +2.0 to +2.0; GAME(1–3) " in words
