@@ -17,6 +17,10 @@ class DotsError(CellappError):
     """Dot annotations that cannot be read, or that do not fit their image."""
 
 
+class RegionError(CellappError):
+    """A region that encloses nothing, does not fit its image, or cannot be read."""
+
+
 class WeightsError(CellappError):
     """Weights that are missing, damaged, or of another network than the one asked for."""
 
@@ -27,6 +31,10 @@ class TrainingError(CellappError):
 
 class WorkspaceError(CellappError):
     """A visitor's folder that is full, gone, or cannot be written."""
+
+
+class ClusterError(CellappError):
+    """A Dask cluster that cannot be reached, or whose workers would count in another way."""
 
 
 class Cancelled(CellappError):

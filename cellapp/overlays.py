@@ -15,6 +15,7 @@ from cellapp.prediction import Prediction
 
 POINT_COLOUR = "#E69F00"                                     # orange
 OUTLINE_COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7")  # orange, sky blue, yellow, reddish purple
+REGION_COLOURS = ("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00")  # none is that of the points
 _OPACITY = 0.75                                              # of the density where it is highest
 
 

@@ -1,0 +1,10 @@
+"""The image canvas: one component on which lines, boxes and polygons are drawn into an image.
+
+`image_canvas` mounts it and gives back what is drawn, `picture_url` puts the picture where the browser finds it.
+"""
+
+from cellapp.ui.canvas.component import Shape, image_canvas, length_of, regions_of, shapes_of
+from cellapp.ui.canvas.pictures import MAX_SIDE, picture_png, picture_url, routes
+
+__all__ = ["MAX_SIDE", "Shape", "image_canvas", "length_of", "picture_png", "picture_url", "regions_of", "routes",
+           "shapes_of"]
