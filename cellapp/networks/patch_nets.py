@@ -18,7 +18,6 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils import mkldnn
 from torchvision import models
 
 DEPTHS = {18: models.resnet18, 34: models.resnet34, 50: models.resnet50, 101: models.resnet101, 152: models.resnet152}
@@ -135,13 +134,26 @@ class OneDNNResNet(nn.Module):
 
     def __init__(self, network: ResNetCounter):
         super().__init__()
-        self.side, self.head = network.side, network.head
-        plain = copy.deepcopy(network.body).to(memory_format=torch.contiguous_format)
-        self.body = mkldnn.to_mkldnn(plain)
+        self.side, self.head, self.body = network.side, network.head, copy.deepcopy(network.body)
+        for parent in list(self.body.modules()):
+            for name, layer in list(parent.named_children()):
+                if isinstance(layer, nn.Conv2d):
+                    setattr(parent, name, _OneDNNConv2d(layer))
 
     def forward(self, windows: Tensor) -> Tensor:
         images = three_channels(windows, self.side).contiguous()
         return self.head(self.body(images.to_mkldnn()).to_dense())
+
+
+class _OneDNNConv2d(nn.Module):
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.how = conv.stride, conv.padding, conv.dilation, conv.groups
+        self.weight = conv.weight.detach().contiguous().to_mkldnn()
+        self.bias = conv.bias.detach().to_mkldnn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, *self.how)
 
 
 __all__ = ["DEPTHS", "AlexNetCounter", "OneDNNResNet", "ResNetCounter", "ResponseNorm", "three_channels"]
