@@ -16,6 +16,7 @@ from cellapp.image_files import COLOURS, Decoded, check_bytes, distinct
 
 MEANINGS = ("ask", "channels", "z", "time")
 PROJECTIONS = {"max": "maximum", "min": "minimum", "mean": "mean"}
+MAX_PLANES = 100_000  # of one file
 MAX_PROJECTED = 32  # times the memory allowed for one image: what may be decoded, plane by plane, for a projection
 
 _PLANE = "YXS"
@@ -129,6 +130,9 @@ def check(stack: Stack, choice: Choice, max_decoded: int) -> None:
 
     The errors are those of `read`.
     """
+    planes = math.prod(n for axis, n in zip(stack.axes, stack.sizes, strict=True) if axis not in "YX")
+    if planes > MAX_PLANES or 0 in stack.sizes:
+        raise ImageError(f"the file speaks of {planes:,} planes; it is damaged, or has to be exported in parts.")
     if stack.pages > 1:
         open_to = [meaning for meaning in MEANINGS[1:] if math.prod(stack.sizes[k] for k in stack.sought(meaning)) < 2]
         if not open_to:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -30,6 +31,8 @@ OTHER_FILES = (
 )
 COLOURS = ("red", "green", "blue")
 TRANSPARENT = "transparent parts show the colour stored under them"
+CUT_OFF = "the file is cut off: part of its pixels is missing; copy or export it again."
+MAX_XML = 64 * 1024**2  # letters
 BLOCK = 2**22  # samples worked on at a time
 
 
@@ -71,6 +74,23 @@ def refuse_doctype(xml: str) -> None:
     """Refuse metadata with definitions of its own: microscopes write none, and XML bombs are made of them."""
     if re.search(r"<!\s*(DOCTYPE|ENTITY)", xml, re.IGNORECASE):
         raise ImageError("the file's metadata hold XML definitions, which may be an attack; export the image again.")
+
+
+def checked_xml(xml: str) -> ElementTree.Element:
+    """The root of a file's metadata, which neither define anything nor are longer than 64 MB."""
+    refuse_doctype(xml)
+    if len(xml) > MAX_XML:
+        raise ImageError("the file's metadata are longer than any microscope's; export it as OME-TIFF.")
+    return ElementTree.fromstring(xml)
+
+
+def micrometres(value: str | float, factor: float) -> float | None:
+    """A pixel's width in µm, from a number in another unit; None for nonsense."""
+    try:
+        size = float(value) * factor
+    except ValueError:
+        return None
+    return size if 1e-4 < size < 1e4 else None
 
 
 def distinct(names: Sequence[str], count: int) -> tuple[str, ...]:

@@ -3,18 +3,21 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import BinaryIO
 
 from cellapp.axes import Stack
 from cellapp.errors import ImageError
+from cellapp.image_czi import CZI_MAGIC, open_czi
 from cellapp.image_files import clean
+from cellapp.image_lif import LIF_MAGIC, open_lif
+from cellapp.image_nd2 import ND2_MAGIC, open_nd2
 from cellapp.image_pictures import open_picture
 from cellapp.image_tiff import TIFF_MAGIC, open_tiff
 
 _MAX_NAME = 120
 
-FORMATS = ((TIFF_MAGIC, open_tiff),)
+FORMATS = ((TIFF_MAGIC, open_tiff), (CZI_MAGIC, open_czi), (ND2_MAGIC, open_nd2), (LIF_MAGIC, open_lif))
 
 
 def open_stack(file: BinaryIO, *, max_pixels: int, max_decoded: int) -> AbstractContextManager[Stack]:
@@ -61,15 +64,15 @@ def sentences(name: str) -> Iterator[None]:
 @contextmanager
 def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Open a regular file for reading; what prevents it is told in a sentence."""
-    with opening():
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise ImageError("this is a folder, not an image file; give the files in it one by one.")
-        if not stat.S_ISREG(mode):
-            raise ImageError("this is a device or a pipe, not a file; give an image file.")
-        descriptor = os.open(path, os.O_RDONLY)
-    with open(descriptor, "rb") as file:  # outside of `opening`: errors in the block have other reasons
-        yield file
+    with ExitStack() as held:
+        with opening():
+            mode = os.stat(path).st_mode
+            if stat.S_ISDIR(mode):
+                raise ImageError("this is a folder, not an image file; give the files in it one by one.")
+            if not stat.S_ISREG(mode):
+                raise ImageError("this is a device or a pipe, not a file; give an image file.")
+            file = held.enter_context(open(path, "rb"))
+        yield file  # outside of `opening`: errors in the caller's block have other reasons
 
 
 @contextmanager

@@ -33,9 +33,6 @@ PICTURES = (
     (b"RIFF", "WebP", WebPImagePlugin.WebPImageFile),
 )
 MICROSCOPE_FILES = (  # offset, magic bytes, what it is
-    (0, b"ZISRAWFILE", "a Zeiss CZI file"),
-    (0, b"\xda\xce\xbe\x0a", "a Nikon ND2 file"),
-    (0, b"p\0\0\0", "a Leica LIF file"),
     (0, b"\xd0\xcf\x11\xe0", "an Olympus OIB or Zeiss ZVI file"),
     (0, b"\x89HDF", "an HDF5 file, such as Imaris"),
     (0, b"\0\0\0\x0cjP  ", "a Nikon ND2 file of the older kind, or JPEG 2000"),

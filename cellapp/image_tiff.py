@@ -18,7 +18,15 @@ import numpy as np
 
 from cellapp.axes import Stack, is_told
 from cellapp.errors import ImageError
-from cellapp.image_files import check_bytes, check_pixels, coloured, refuse_doctype, rgb_from_cmyk, without_alpha
+from cellapp.image_files import (
+    CUT_OFF,
+    check_bytes,
+    check_pixels,
+    coloured,
+    refuse_doctype,
+    rgb_from_cmyk,
+    without_alpha,
+)
 from cellapp.image_tiff_metadata import imagej_names, ome_names, ome_pixels, pixel_size
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -26,7 +34,6 @@ MAX_PAGES = 100_000
 JPEG = (7, 33007)  # compression schemes whose strips and tiles are whole JPEG pictures
 FRAME_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # of a JPEG picture: where its size stands
 RAW_OR_LAB = (32803, 34892, 8, 9, 10)  # photometric: colour filter array, linear raw, three kinds of Lab
-CUT_OFF = "the file is cut off: part of its pixels is missing; copy or export it again."
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from xml.etree import ElementTree
 
+from cellapp.image_files import micrometres
+
 MICROSCOPE_FLAGS = ("fluoview", "lsm", "ndpi", "qpi", "scn", "sis", "stk", "svs")
 MICROMETRES = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "mm": 1e3, "cm": 1e4}
 
@@ -48,5 +50,4 @@ def pixel_size(tif, page, ome: ElementTree.Element | None) -> float | None:
                 unit = "cm"
     except (KeyError, TypeError, ValueError, ZeroDivisionError):  # none stated, or nonsense
         return None
-    size = units * MICROMETRES.get(str(unit).replace("\\u00B5", "µ").replace("μ", "µ"), 0.0)
-    return size if 1e-4 < size < 1e4 else None
+    return micrometres(units, MICROMETRES.get(str(unit).replace("\\u00B5", "µ").replace("μ", "µ"), 0.0))
