@@ -14,8 +14,8 @@ from cellapp.agreement import LEVEL, BlandAltman, Line, number
 from cellapp.metrics import match_pairs
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#888888"
-_BAND = "rgba(136, 136, 136, 0.18)"
-_HEIGHT = 380                                                # CSS px
+_BAND = "rgba(213, 94, 0, 0.10)"                             # of the orange
+_HEIGHT, _OPACITY = 380, 0.85                                # CSS px; of the circles
 FOUND, MISSED = "#56B4E9", "#F0E442"                         # sky blue, yellow: seen on dark and on bright ground
 
 
@@ -27,7 +27,8 @@ def scatter(lines: Sequence[Line], shown: int | None = None) -> go.Figure:
     there = [k for k, line in enumerate(lines) if line.predicted is not None]
     manual, predicted = ([getattr(lines[k], name) for k in there] for name in ("manual", "predicted"))
     ends = [v for k in there for v in (lines[k].low, lines[k].high) if v is not None]
-    low, high = min([0.0, *manual, *predicted]), max([1.0, *manual, *predicted, *ends])
+    low, high = min([*manual, *predicted, *ends], default=0.0), max([1.0, *manual, *predicted, *ends])
+    low = low if low < 0 or low > high / 3 else 0.0          # from 0 on, unless that leaves a third of it empty
     around = 0.04 * (high - low)
     figure = go.Figure()
     figure.add_scatter(x=[low - around, high + around], y=[low - around, high + around], mode="lines",
@@ -37,9 +38,8 @@ def scatter(lines: Sequence[Line], shown: int | None = None) -> go.Figure:
         error = {"type": "data", "symmetric": False, "color": _BLUE, "thickness": 1, "width": 0,
                  "array": [_reach(lines[k].high, lines[k].predicted) for k in there],
                  "arrayminus": [_reach(lines[k].predicted, lines[k].low) for k in there]}
-    figure.add_scatter(x=manual, y=predicted, mode="markers", name="image" + (" with its interval" if ends else ""),
-                       customdata=there, text=_names(lines, there), marker=_marker(there, shown), error_y=error,
-                       **_no_fading(), hovertemplate="%{text}<br>by hand %{x:.6~g}, predicted %{y:,.1f}<extra></extra>")
+    _add_images(figure, manual, predicted, lines, there, shown, "by hand %{x:.6~g}, predicted %{y:,.1f}",
+                "image" + (" with its interval" if ends else ""), error_y=error)
     figure.update_xaxes(title_text="counted by hand (cells)", range=[low - around, high + around])
     figure.update_yaxes(title_text="predicted (cells)", range=[low - around, high + around])
     return _finish(figure)
@@ -67,10 +67,8 @@ def differences(lines: Sequence[Line], limits: BlandAltman | None, shown: int | 
                              {"color": _ORANGE, "width": 1.5, "dash": "dash"})):
             figure.add_scatter(x=[None], y=[None], mode="lines", name=name, line=style)
         figure.add_scatter(x=[None], y=[None], mode="markers", name=f"their {LEVEL:.0%} intervals".replace("%", " %"),
-                           marker={"symbol": "square", "size": 12, "color": "rgba(136, 136, 136, 0.35)"})
-    figure.add_scatter(x=middle, y=error, mode="markers", name="image", customdata=there, text=_names(lines, there),
-                       marker=_marker(there, shown), **_no_fading(),
-                       hovertemplate="%{text}<br>mean of both %{x:,.1f}, difference %{y:+,.1f}<extra></extra>")
+                           marker={"symbol": "square", "size": 12, "color": "rgba(213, 94, 0, 0.25)"})
+    _add_images(figure, middle, error, lines, there, shown, "mean of both %{x:,.1f}, difference %{y:+,.1f}", "image")
     ends = [*error, 0.0, *((limits.low[1], limits.high[2]) if limits else ())]
     around = 0.08 * max(1.0, max(ends) - min(ends))
     across = 0.06 * max(1.0, max(middle, default=0) - min(middle, default=0))
@@ -84,21 +82,20 @@ def _reach(high: float | None, low: float | None) -> float:
     return 0.0 if high is None or low is None else max(0.0, high - low)
 
 
-def _names(lines: Sequence[Line], there: list[int]) -> list[str]:
-    return [html.escape(lines[k].image) for k in there]
-
-
-def _marker(there: list[int], shown: int | None) -> dict:
-    """Open circles, so that many at one place are seen; the shown image is larger, filled and ringed."""
-    mine = [k == shown for k in there]
-    return {"size": [15 if m else 9 for m in mine], "symbol": ["diamond" if m else "circle" for m in mine],
-            "color": [_ORANGE if m else _BLUE for m in mine], "opacity": 0.85,
-            "line": {"width": 1, "color": "white"}}
-
-
-def _no_fading() -> dict:
-    """Plotly fades what is not selected; here the selection only says which image is shown."""
-    return {"selected": {"marker": {"opacity": 0.85}}, "unselected": {"marker": {"opacity": 0.85}}}
+def _add_images(figure: go.Figure, x: list, y: list, lines: Sequence[Line], there: list[int], shown: int | None,
+                words: str, name: str, **more) -> None:
+    """A circle for each image, and a diamond over the one that is shown."""
+    circle = {"size": 9, "color": _BLUE, "opacity": _OPACITY, "line": {"width": 1, "color": "white"}}
+    diamond = circle | {"size": 15, "color": _ORANGE, "symbol": "diamond", "opacity": 1}
+    # Plotly fades what is not selected; here the selection only says which image is shown.
+    unfaded = {part: {"marker": {"opacity": _OPACITY}} for part in ("selected", "unselected")}
+    about = {"mode": "markers", "hovertemplate": f"%{{text}}<br>{words}<extra></extra>", **unfaded}
+    figure.add_scatter(x=x, y=y, name=name, customdata=there, text=[html.escape(lines[k].image) for k in there],
+                       marker=circle, **about, **more)
+    if shown in there:
+        place = there.index(shown)
+        figure.add_scatter(x=[x[place]], y=[y[place]], name="image shown below", customdata=[shown],
+                           text=[html.escape(lines[shown].image)], marker=diamond, **about)
 
 
 def _finish(figure: go.Figure) -> go.Figure:
@@ -119,8 +116,9 @@ def dot_layers(dots: np.ndarray, predicted: np.ndarray | None = None,
     hit = np.ones(len(dots), bool)
     if predicted is not None and distance is not None:
         hit = np.isin(np.arange(len(dots)), match_pairs(predicted, dots, distance)[:, 1])
+    size = 9 if len(dots) < 60 else 7 if len(dots) < 150 else 5     # marks shrink as cells get denser
     kinds = ((hit, "cross-thin", FOUND, "dot"), (~hit, "x-thin", MISSED, "dot without a detected cell"))
     return [go.Scatter(x=dots[mask, 1], y=dots[mask, 0], mode="markers", showlegend=False,
-                       marker={"symbol": symbol, "size": 8, "line": {"width": 2, "color": colour}},
+                       marker={"symbol": symbol, "size": size, "line": {"width": 1.5, "color": colour}},
                        hovertemplate=f"{words} at x %{{x:.1f}}, y %{{y:.1f}}<extra></extra>")
             for mask, symbol, colour, words in kinds if mask.any()]

@@ -244,11 +244,12 @@ def test_mistakes_in_a_table_of_counts(content, sentence):
 def test_the_scatter_says_which_image_a_point_is():
     shown = [*lines(), Line("bad.png", 5.0, message="damaged"), Line("<b>.png", 9.0, 8.0, low=5.0, high=12.0)]
     figure = scatter(shown, shown=2)
-    diagonal, images = figure.data
+    diagonal, images, mark = figure.data
     assert diagonal.x == diagonal.y
     assert list(images.customdata) == [0, 1, 2, 3, 4, 5, 6, 7, 9], "what could not be counted has no point"
     assert images.text[-1] == "&lt;b&gt;.png"
-    assert [k for k, symbol in enumerate(images.marker.symbol) if symbol == "diamond"] == [2]
+    assert (list(mark.customdata), list(mark.x), mark.marker.symbol) == ([2], [30], "diamond")
+    assert len(scatter(shown).data) == 2
     assert (images.error_y.array[-1], images.error_y.arrayminus[-1]) == (4, 3)
     assert figure.layout.xaxis.range == figure.layout.yaxis.range
     assert "cells" in figure.layout.xaxis.title.text and "cells" in figure.layout.yaxis.title.text
