@@ -47,7 +47,7 @@ def read_tiff_rois(content: Content) -> list[Dots]:
 
 def read_zip(content: Content) -> list[Dots]:
     """A zip of ROIs, or of QuPath's point lists."""
-    members = _members(content)
+    members = members_of(content)
     rois = [data for data in members.values() if data.startswith(b"Iout")]
     lists = [data for name, data in members.items() if _POINTS.search(name)]
     if rois:
@@ -64,7 +64,7 @@ def read_zip(content: Content) -> list[Dots]:
     raise DotsError(f"{content.name}: there is no ImageJ ROI in this zip; unpack it and give the file of dots in it.")
 
 
-def _members(content: Content) -> dict[str, bytes]:
+def members_of(content: Content) -> dict[str, bytes]:
     """The files in a zip by name, within the limits of this module."""
     def refuse(why: str) -> DotsError:
         return DotsError(f"{content.name}: {why}, which no set of ROIs has, so it is not opened; save the ROIs again.")

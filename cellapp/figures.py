@@ -6,17 +6,19 @@ downwards; all panes of a figure zoom and pan together.
 
 import base64
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
 
 from cellapp.density import reduce_map
+from cellapp.figure_regions import region_layers
 from cellapp.image import Image, plane, preview
 from cellapp.overlays import OUTLINE_COLOURS, POINT_COLOUR, outlines, png
 from cellapp.pane_grid import Pane, draw
 from cellapp.prediction import VIEWS, Prediction
+from cellapp.regions import Region
 
 IMAGE, DENSITY, CELLS, OUTLINES = "Image", "Density", "Detected cells", "Outlines"
 MAX_SIDE = 1024                                              # px; larger images are shown reduced
@@ -35,11 +37,18 @@ def views_of(prediction: Prediction | None) -> tuple[str, ...]:
 
 
 def panes(image: Image, prediction: Prediction | None, *, channel: str = "auto", views: tuple[str, ...] | None = None,
-          stacked: bool = False) -> go.Figure:
-    """The panes of one prediction, side by side or stacked. ``views`` are names of `views_of`; by default all."""
+          stacked: bool = False, dots: Sequence[go.Scatter] = (), regions: Sequence[Region] = ()) -> go.Figure:
+    """The panes of one prediction, side by side or stacked. ``views`` are names of `views_of`; by default all.
+
+    regions : outlined in every pane
+    dots : of `figure_agreement.dot_layers`, to be seen over the image and over the cells
+    """
     shown = [v for v in views_of(prediction) if views is None or v in views]
     artist = Artist(image, channel, many=len(shown) > _MANY)
-    return draw([artist.pane(view, prediction) for view in shown], image.shape, stacked=stacked)
+    made = [(view, artist.pane(view, prediction)) for view in shown]
+    over = region_layers(regions)
+    return draw([replace(pane, layers=(*pane.layers, *over, *(dots if view in (IMAGE, CELLS, OUTLINES) else ())))
+                 for view, pane in made], image.shape, stacked=stacked)
 
 
 @dataclass(frozen=True)

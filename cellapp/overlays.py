@@ -5,25 +5,27 @@ colour-blind readers.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from cellapp.figure_regions import draw_regions
 from cellapp.image import Image, plane, preview
 from cellapp.image_files import row_blocks
 from cellapp.prediction import Prediction
+from cellapp.regions import Region
 
 POINT_COLOUR = "#E69F00"                                     # orange
 OUTLINE_COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7")  # orange, sky blue, yellow, reddish purple
-REGION_COLOURS = ("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00")  # none is that of the points
 _OPACITY = 0.75                                              # of the density where it is highest
 
 
-def overlay(image: Image, prediction: Prediction, channel: str = "auto") -> np.ndarray:
+def overlay(image: Image, prediction: Prediction, channel: str = "auto", *,
+            regions: Sequence[Region] = ()) -> np.ndarray:
     """The image with what was counted in it: (H, W, 3) uint8, at the image's own size.
 
     Outlines of the cells where there are labels, else a ring on every detected cell, else the density map as a
-    translucent layer.
+    translucent layer; above them the regions with their names.
     """
     grey, _ = plane(image, channel)
     picture = np.repeat(preview(grey)[..., None], 3, axis=2)
@@ -33,6 +35,7 @@ def overlay(image: Image, prediction: Prediction, channel: str = "auto") -> np.n
         _draw_rings(picture, prediction.points)
     elif prediction.density is not None:
         _lay_over(picture, prediction.density)
+    draw_regions(picture, regions)
     return picture
 
 
@@ -54,6 +57,15 @@ def outlines(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             # Fewer corners, at most 0.3 px away: thousands of cells must stay quick to draw.
             corners = cv2.approxPolyDP(line[:-1, None].astype(np.float32), 0.3, True)[:, 0]
             yield number, np.concatenate([corners, corners[:1]]) + np.array([box[0].start - 1, box[1].start - 1])
+
+
+def coloured(labels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8: every label of an (H, W) integer array in a colour, on black; cells that touch are cut apart."""
+    colours = np.array([(0, 0, 0), *(_rgb(c) for c in OUTLINE_COLOURS)], np.uint8)
+    picture = colours[np.where(labels > 0, (labels - 1) % len(OUTLINE_COLOURS) + 1, 0)]
+    for one, other, cut in ((labels[:-1], labels[1:], picture[:-1]), (labels[:, :-1], labels[:, 1:], picture[:, :-1])):
+        cut[(one != other) & (one > 0) & (other > 0)] = 0
+    return picture
 
 
 def png(rgb: np.ndarray) -> bytes:

@@ -112,7 +112,7 @@ def check(region: Region, shape: tuple[int, int] | None = None) -> Region:
     if len(np.unique(outline, axis=0)) < 3:
         raise RegionError(f"{who} has fewer than three corners, so it encloses nothing; draw it again.")
     polygon = shapely.Polygon(outline)
-    if polygon.area < 1e-6:
+    if polygon.convex_hull.area < 1e-6:
         raise RegionError(f"{who} has no area: its corners lie on one line; draw it again.")
     if not polygon.is_valid:
         where = shapely.is_valid_reason(polygon).partition("[")[2].rstrip("]").split()

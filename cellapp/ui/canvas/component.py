@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from cellapp.overlays import POINT_COLOUR, REGION_COLOURS
+from cellapp.figure_regions import REGION_COLOURS
+from cellapp.overlays import POINT_COLOUR
 from cellapp.regions import Region
 from cellapp.ui.canvas.pictures import picture_url
 
