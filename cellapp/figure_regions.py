@@ -22,7 +22,7 @@ def region_layers(regions: Sequence[Region]) -> list[go.Scatter]:
     layers = [_lines(closed, f"rgba{(*_RIM, 0.6)}", 4)]
     for k, colour in enumerate(REGION_COLOURS[: len(regions)]):
         mine = range(k, len(regions), len(REGION_COLOURS))
-        names = [text for n in mine for text in (html.escape(regions[n].name), *[""] * (len(closed[n]) - 1))]
+        names = [text for n in mine for text in (f"\u00a0{html.escape(regions[n].name)}", *[""] * (len(closed[n]) - 1))]
         layers.append(_lines([closed[n] for n in mine], colour, 1.75).update(
             mode="lines+text", text=names, textposition="bottom right",
             textfont={"color": colour, "size": 12, "shadow": "auto"}))
@@ -38,10 +38,11 @@ def _lines(closed: list[np.ndarray], colour: str, width: float) -> go.Scatter:
 def draw_regions(picture: np.ndarray, regions: Sequence[Region]) -> None:
     """Draw into an (H, W, 3) uint8 picture of the image's own size."""
     import cv2
-    from PIL import ImageFont
 
+    if not regions:
+        return
     width = max(1, round(max(picture.shape) / 1000))
-    font = ImageFont.load_default(max(12, round(max(picture.shape) / 60)))
+    font = cv2.FontFace("sans")                              # has Latin, Greek and Cyrillic letters
     shift = 4                                                # cv2 takes positions in 1/16 px
     for k, region in enumerate(regions):
         colour = _rgb(REGION_COLOURS[k % len(REGION_COLOURS)])
@@ -51,18 +52,17 @@ def draw_regions(picture: np.ndarray, regions: Sequence[Region]) -> None:
         _write(picture, region, colour, font, width)
 
 
-def _write(picture: np.ndarray, region: Region, colour: tuple[int, int, int], font, width: int) -> None:
+def _write(picture: np.ndarray, region: Region, colour: tuple[int, int, int], font, line: int) -> None:
     """The name inside the upper left corner of the region, as far as the picture reaches."""
-    from PIL import Image, ImageDraw
+    import cv2
 
-    top, left = np.clip(region.outline.min(axis=0), 0, picture.shape[:2]).astype(int) + 2 * width + 1
-    x0, y0, x1, y1 = map(int, font.getbbox(region.name, stroke_width=2))
-    left = max(0, min(left, picture.shape[1] - (x1 - x0) - 2))
-    place = picture[top : top + y1 - y0 + 2, left : left + x1 - x0 + 2]
-    if place.size:
-        part = Image.fromarray(np.ascontiguousarray(place))
-        ImageDraw.Draw(part).text((1 - x0, 1 - y0), region.name, colour, font, stroke_width=2, stroke_fill=_RIM)
-        place[:] = np.asarray(part)
+    height, width = picture.shape[:2]
+    size = max(12, round(max(height, width) / 60))
+    _, _, across, up = cv2.getTextSize((width, height), region.name, (0, 0), font, size, 500)
+    top, left = np.clip(region.outline.min(axis=0), 0, (height, width)).astype(int)
+    x, y = min(left + line + 3, width - across - 2), min(top + line + 2 + up, height - 2)
+    for dx, dy in ((-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)):
+        cv2.putText(picture, region.name, (max(1, x) + dx, y + dy), _RIM if dx else colour, font, size, 500)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

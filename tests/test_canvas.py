@@ -216,7 +216,7 @@ def test_box_moved_resized_renamed_deleted_and_all_undone(page):
     page.keyboard.press("Enter")
     drawn(page, "shapes[0][1] === 'Well A <b>'")
     canvas_of(page).focus()
-    page.keyboard.press("Delete")
+    page.keyboard.press("Delete")                            # of the selected box
     drawn(page, "shapes.length === 0")
     for _ in range(3):                                       # delete, name, the move to the border
         page.keyboard.press("Control+z")
@@ -322,8 +322,11 @@ def test_the_keyboard_alone_draws_a_box(page):
     assert kind == "box"
     assert np.ptp(points, axis=0) == pytest.approx([30 / k, 30 / k], abs=0.1)
     page.keyboard.press("v")
+    page.keyboard.press("Shift+ArrowDown")                   # now the arrows move the box
+    assert drawn(page, f"shapes[0][2][0][0] > {points[0][0] + 5}")[0][2][0][0] == pytest.approx(points[0][0] + 10)
     page.keyboard.press("Control+a")
-    page.keyboard.press("Escape")
+    page.keyboard.press("Delete")
+    drawn(page, "shapes.length === 0")
 
 
 @browsing

@@ -316,7 +316,7 @@ def test_regions_are_drawn_over_panes_and_pictures(rng):
     new = [trace for trace in drawn.data if trace.type == "scatter" and "lines" in trace.mode]
     assert len(drawn.data) - len(plain.data) == len(new) == 2 * 3  # in two panes a rim and two colours
     assert new[1].x[:5].tolist() == [9.5, 19.5, 19.5, 9.5, 9.5] and new[1].y[:5].tolist() == [4.5, 4.5, 14.5, 14.5, 4.5]
-    assert new[1].text[0] == "A1" and new[2].text[0] == "&lt;b&gt;x&lt;/b&gt;"
+    assert new[1].text[0].strip() == "A1" and new[2].text[0].strip() == "&lt;b&gt;x&lt;/b&gt;"
     before, after = overlay(image, prediction), overlay(image, prediction, regions=regions)
     changed = (before != after).any(axis=2)
     assert changed[4:16, 9:21].any() and changed[5, 10:20].mean() + changed[4, 10:20].mean() >= 1

@@ -54,7 +54,7 @@ class Canvas {
   change(shapes) { this.remember(); this.s.shapes = shapes; this.push(); }
   add(shape) {
     const {s} = this, kept = shape.kind === "line" ? s.shapes.filter(q => q.kind !== "line") : s.shapes;
-    const name = shape.kind === "line" ? "" : this.freeName();
+    const name = shape.kind === "line" ? "" : this.freeName(this.data.word);
     this.change([...kept, {...shape, name}]);
     this.select([s.shapes.length - 1]);
   }
@@ -76,16 +76,20 @@ class Canvas {
     this.select([]);
     this.push();
   }
-  freeName() {
+  // Names differ: tables tell regions apart by them.
+  freeName(word, n = 1) {
     const taken = new Set(this.s.shapes.map(shape => shape.name));
-    for (let n = 1; ; n++) if (!taken.has(`${this.data.word} ${n}`)) return `${this.data.word} ${n}`;
+    for (; ; n++) if (!taken.has(`${word} ${n}`)) return `${word} ${n}`;
   }
   rename(text) {
-    const {s} = this, [i] = s.selected, name = text.trim();
+    const {s} = this, [i] = s.selected;
+    let name = text.trim();
     if (s.selected.length !== 1 || !name || s.shapes[i].name === name) return;
+    if (s.shapes.some(shape => shape.name === name)) name = this.freeName(name, 2);
     this.change(s.shapes.map((shape, j) => j === i ? {...shape, name} : shape));
   }
   select(which) { this.s.selected = which; }
+  freeArrows() { if (this.s.selected.length) this.s.cursor = null; }  // they move what is selected, not the cross
   // The selected shapes moved, as far as the image reaches.
   shifted(shapes, dy, dx) {
     const {s} = this, {h, w} = s.view;
@@ -119,6 +123,7 @@ class Canvas {
     if (this.s.draft || this.s.grab) this.tool.cancel?.(this);
     this.s.tool = name;
     if (name !== "select") this.select([]);
+    else this.freeArrows();
   }
   show() {
     if (this.frame) return;

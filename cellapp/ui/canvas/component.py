@@ -17,6 +17,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from cellapp.figure_regions import REGION_COLOURS
+from cellapp.image_files import clean
 from cellapp.overlays import POINT_COLOUR
 from cellapp.regions import Region
 from cellapp.ui.canvas.pictures import picture_url
@@ -119,7 +120,7 @@ def _read(rows) -> list[Shape]:
     for row in rows[:_MOST] if isinstance(rows, list) else ():
         try:
             points = tuple((float(y), float(x)) for y, x in row["points"][:_MOST_CORNERS])
-            kind, name = row["kind"], str(row["name"])[:60]
+            kind, name = row["kind"], clean(str(row["name"]), 60)
         except (TypeError, ValueError, KeyError):
             continue
         least = {"line": 2, "box": 4, "polygon": 3}.get(kind)

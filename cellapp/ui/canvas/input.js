@@ -95,6 +95,7 @@ function keys(c, listen) {
     if (s.space !== "used" && s.cursor) {
       c.tool.down?.(c, s.cursor, {moved: false});
       c.tool.up?.(c, s.cursor, {moved: false});
+      if (s.tool === "select") c.freeArrows();
     }
     s.space = false;
     c.show();
@@ -109,7 +110,7 @@ function pressed(c, e) {
   if (e.ctrlKey || e.metaKey) {
     if (key === "z") return e.shiftKey ? c.redo() : c.undo(), true;
     if (key === "y") return c.redo(), true;
-    if (key === "a") return c.setTool("select"), c.select(s.shapes.map((_, i) => i)), true;
+    if (key === "a") return c.setTool("select"), c.select(s.shapes.map((_, i) => i)), c.freeArrows(), true;
     return false;
   }
   if (e.altKey) return false;
