@@ -83,7 +83,7 @@ def _stack(file: BinaryIO, picture, kind: str, start: bytes, max_pixels: int, ma
     mode = picture.mode
     rgb = colour in (2, 6) if deep else mode not in ("1", "L", "LA", "I", "I;16", "P")
     if mode == "P":
-        table = _palette(picture)
+        table = _header_palette(picture)
         rgb = bool((table != table[:, :1]).any())
     small = kind == "PNG" and depth < 8 and mode in ("1", "L")
     notes = ["an animation; frame 1 is read"] if getattr(picture, "is_animated", False) else []
@@ -103,8 +103,15 @@ def _stack(file: BinaryIO, picture, kind: str, start: bytes, max_pixels: int, ma
     )
 
 
+def _header_palette(picture) -> np.ndarray:
+    """(N, 3) uint8 colour table; asking Pillow for it, as `_palette` does, would decode the picture."""
+    order, data = picture.palette.getdata()
+    table = np.array(bytearray(data[: len(data) // len(order) * len(order)]), np.uint8).reshape(-1, len(order))
+    return table[:, [order.index(colour) for colour in "RGB"]]
+
+
 def _palette(picture) -> np.ndarray:
-    """(N, 3) uint8 colour table."""
+    """(N, 3) uint8 colour table of a decoded picture."""
     return np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
 
 

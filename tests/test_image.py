@@ -148,6 +148,14 @@ GOOD = {  # id: (file, pixels, bit depth, axes, channels, a part of each note)
     ),
     "webp": (pillow(RGB8, "WEBP", lossless=True), RGB8, 8, "YXS", COLOURS, ()),
     "webp rgba": (pillow(RGBA8, "WEBP", lossless=True, exact=True), RGBA8[..., :3], 8, "YXS", COLOURS, ("lpha",)),
+    "webp, animated": (
+        pillow(RGB8, "WEBP", lossless=True, save_all=True, append_images=[PillowImage.fromarray(255 - RGB8)]),
+        RGB8, 8, "YXS", COLOURS, ("frame 1 is read",),
+    ),
+    "bmp palette": (
+        palette(RED_BLUE, "BMP"), np.array(RED_BLUE, np.uint8).reshape(2, 3)[BITS], 8, "YXS", COLOURS,
+        ("read as red, green, blue",),
+    ),
     "jpeg": (*jpeg(RGB8), 8, "YXS", COLOURS, ()),
     "jpeg grey": (*jpeg(GREY8), 8, "YX", "grey", ()),
     "jpeg cmyk": (*cmyk(), 8, "YXS", COLOURS, ("CMYK",)),
@@ -328,7 +336,7 @@ BAD = {  # id: (file, a part of the sentence)
     "tiff complex": (tiff(FLOATS + 1j * FLOATS), "complex; export the magnitude"),
     "tiff of a lie": (patched(patched(TIFF, 256, 100_000), 257, 100_000), "100,000 x 100,000 pixels"),
     "ome with an entity": (
-        ome(STACK, "ZYX").replace(b"<?xml version", b'<!DOCTYPE x [<!ENTITY'), "XML definitions, which may be an attack",
+        ome(STACK, "ZYX").replace(b"<?xml version", b"<!DOCTYPE x [<!ENTITY"), "XML definitions, which may be",
     ),
     "ome of a lie": (
         re.sub(rb'SizeZ="5" .{10}', b'SizeZ="500000000000"', ome(STACK, "ZYX")), "OME metadata is damaged",
