@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cellapp import DEFAULT_WEIGHTS, commands, commands_train
+from cellapp import DEFAULT_WEIGHTS, commands, commands_count, commands_train
 from cellapp.errors import CellappError
 
 
@@ -36,18 +36,30 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cellapp", description=__import__("cellapp").__doc__.split("\n")[0])
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    count = _command(verbs, "count", commands.count, "count the cells in images or in folders of images")
-    count.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
+    count = _command(verbs, "count", commands_count.count, "count the cells in images, in folders and in zips of them")
+    count.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or zips")
     count.add_argument("--weights", metavar="ID", help=f"default: {DEFAULT_WEIGHTS}, or those of the method")
     count.add_argument("--method", choices=METHODS, help="take the first weights of this method")
     _flags(count, Options)
-    count.add_argument("--out", type=Path, metavar="DIR", help="write counts.csv, density maps, points and overlays")
+    count.add_argument("--regions", type=Path, metavar="FILE",
+                       help="count in these regions too: GeoJSON, or ROIs of ImageJ")
+    count.add_argument("--out", type=Path, metavar="DIR",
+                       help="write counts.csv, run.json, density maps, points, overlays and files for Fiji and QuPath")
+    _scheduler(count)
     _device(count)
+
+    rerun = _command(verbs, "rerun", commands_count.rerun, "count a recorded batch again and compare the counts")
+    rerun.add_argument("run", type=Path, metavar="RUN", help="the run.json of a count")
+    rerun.add_argument("--images", type=Path, metavar="DIR",
+                       help="folder or zip of the images (default: the folder of RUN)")
+    _scheduler(rerun)
+    _device(rerun)
 
     _command(verbs, "methods", commands.methods, "list the methods")
 
-    weights = _command(verbs, "weights", commands.weights, "list or verify the weights on this machine")
-    weights.add_argument("action", choices=["list", "verify"])
+    weights = verbs.add_parser("weights", help="list, verify or describe the weights on this machine",
+                               description="The weights on this machine.")
+    _weights(weights.add_subparsers(required=True, metavar="ACTION"))
     _command(verbs, "verify", commands.verify, "count the known answer of all weights")
 
     evaluate = _command(verbs, "evaluate", commands_train.evaluate, "count dotted images and compare with the dots")
@@ -84,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
                        help="image below examples/ whose count is kept as the known answer (default: %(default)s)")
     train.add_argument("--threads", type=_from(1), help="CPU threads (default: all)")
     _flags(train, TrainingConfig)
+    _flags(train, Options, ("pages", "z", "frame"))
     _device(train)
 
     simulate = _command(verbs, "simulate", commands.simulate, "make images with known dots")
@@ -114,6 +127,22 @@ def _convert(actions) -> None:
     parser.add_argument("--annotator", metavar="NAME", help="take the dots of this person, where several set some")
     parser.add_argument("--pixel-size", type=float, metavar="SIZE",
                         help="of an ImageJ table measured in an image with a scale: the size of a pixel in its unit")
+
+
+def _weights(actions) -> None:
+    from cellapp.methods import Options
+    from cellapp.simulate import PRESETS
+
+    _command(actions, "list", commands.weights, "list the weights")
+    _command(actions, "verify", commands.verify, "count the known answer of all weights")
+    describe = _command(actions, "describe", commands_train.describe,
+                        "keep in the manifest what the training images look like, by which others are doubted")
+    describe.add_argument("id", metavar="ID", help="the weights")
+    _folder(describe, required=False)
+    describe.add_argument("--preset", choices=PRESETS, help="they were simulated with this preset")
+    describe.add_argument("-n", type=_from(1), default=300, help="at most so many images (default: 300)")
+    describe.add_argument("--rescale", action="store_true", help="training brought them to its scale")
+    _flags(describe, Options, ("pages", "z", "frame"))
 
 
 def _command(verbs, name: str, run, about: str) -> argparse.ArgumentParser:
@@ -149,9 +178,11 @@ def _setting(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def _flags(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
+def _flags(parser: argparse.ArgumentParser, model: type[BaseModel], only: tuple[str, ...] = ()) -> None:
     """One flag per declared field; pydantic checks the value, the description is the help."""
     for name, field in model.model_fields.items():
+        if only and name not in only:
+            continue
         if field.annotation is bool:
             parser.add_argument(f"--{name.replace('_', '-')}", help=field.description, action="store_const", const=True)
             continue
@@ -169,6 +200,11 @@ def _folder(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE",
                         help="take these rows of --table")
     parser.add_argument("--size", type=_shape, metavar="HxW", help="bring all images to this height and width first")
+
+
+def _scheduler(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scheduler", metavar="ADDRESS",
+                        help="count on your own Dask cluster: tcp://10.0.0.5:8786 or so; who runs it can run code here")
 
 
 def _device(parser: argparse.ArgumentParser) -> None:

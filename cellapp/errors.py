@@ -37,5 +37,9 @@ class ClusterError(CellappError):
     """A Dask cluster that cannot be reached, or whose workers would count in another way."""
 
 
+class RunError(CellappError):
+    """A ``run.json`` that cannot be read, or that cannot be counted again."""
+
+
 class Cancelled(CellappError):
     """The user stopped the work; nothing is wrong."""

@@ -20,7 +20,8 @@ from cellapp.errors import Cancelled
 from cellapp.methods import METHODS
 
 A, B = "fcrn-a/untrained", "fcrn-b/untrained"
-KEYS = ["image", "method", "weights", "count", "low", "high", "level", "seconds", "device", "status", "message"]
+KEYS = ["image", "region", "method", "weights", "count", "low", "high", "level", "seconds", "device", "status",
+        "message"]
 EXAMPLE = "cli-test.png"
 
 
@@ -102,9 +103,10 @@ def test_out_holds_a_table_and_the_files_of_every_counted_image(capsys, mixed, t
     code, _, _ = cellapp(capsys, "count", mixed, "--weights", A, "--out", tmp_path / "new" / "out")
     assert code == 1
     out = tmp_path / "new" / "out"
-    ends = "density.tif", "overlay.png", "points.csv"
+    ends = "_density.tif", "_overlay.png", "_points.csv", "_rois.zip", ".geojson"
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["counts.csv", *(f"{stem}__fcrn-a_{end}" for stem in ("good", "good-2") for end in ends)])
+        ["counts.csv", "run.json", "CellCounter_good.xml", "CellCounter_good-2.xml",
+         *(f"{stem}__fcrn-a{end}" for stem in ("good", "good-2") for end in ends)])
     with open(out / "counts.csv", encoding="utf-8-sig", newline="") as file:
         rows = {row["image"]: row for row in csv.DictReader(file)}
     assert len(rows) == 6
@@ -120,9 +122,11 @@ def test_a_folder_gives_its_images_and_leaves_out_label_masks(capsys, tmp_path):
     for name in ("b.png", "a.TIF", "a_labels.png"):
         picture(folder / name.lower()).rename(folder / name)
     (folder / "notes.txt").write_text("no image")
-    code, lines, _ = cellapp(capsys, "count", folder, "--weights", A)
+    code, lines, err = cellapp(capsys, "count", folder, "--weights", A)
     assert code == 0
     assert [line.split(":")[0] for line in lines] == ["a.TIF", "b.png"]
+    assert err == ("cellapp: 2 files are set aside: a_labels.png (a label mask by its name), notes.txt (no image by "
+                   "its name).\n")
     (tmp_path / "none").mkdir()
     code, lines, err = cellapp(capsys, "count", tmp_path / "none", "--weights", A)
     assert (code, lines) == (2, [])
@@ -296,7 +300,7 @@ def test_a_keyboard_interrupt_ends_without_a_traceback(capsys, tmp_path, monkeyp
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cellapp.batch.count_one", stop)
+    monkeypatch.setattr("cellapp.methods.Counter.predict", stop)
     assert cellapp(capsys, "count", picture(tmp_path / "a.png"), "--weights", A)[::2] == (130, "cellapp: stopped.\n")
 
 

@@ -1,23 +1,37 @@
 """Results as files: what a spreadsheet, ImageJ and a zip program make of them."""
 
 import csv
+import datetime
 import io
+import json
 import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
+from conftest import about_untrained
 from PIL import Image as PillowImage
 
-from cellapp.batch import Result
-from cellapp.dots import read_dots
-from cellapp.export import archive, counts_csv, density_tiff, files_of, labels_tiff
-from cellapp.image import Image
+from cellapp import weights as store
+from cellapp.batch import Result, with_regions
+from cellapp.dots import read_dots, read_dots_file
+from cellapp.export import (
+    all_files,
+    archive,
+    archive_name,
+    counts_csv,
+    density_tiff,
+    files_of,
+    labels_tiff,
+    write_archive,
+)
+from cellapp.image import Image, read_image
 from cellapp.methods import Options
 from cellapp.overlays import overlay, png
-from cellapp.prediction import VIEWS, Interval, Prediction
-from cellapp.ui.shelf import Shelf
+from cellapp.prediction import Interval, Prediction
+from cellapp.regions import box
+from cellapp.run_record import Recorder, read_run
 
 COLUMNS = ("image, channel, region, method, weights, count, low, high, level, count_rounded, n_manual, error, area_px, "
            "area_um2, density_per_mm2, pixel_size_um, cell_diameter_px, bit_depth, seconds, device, status, message")
@@ -137,7 +151,8 @@ def test_the_overlay_differs_from_the_image_only_near_the_points():
 
 def test_the_files_of_an_image_open_again(tmp_path):
     files = files_of(result("Plate 1.tif"))
-    assert sorted(files) == [f"Plate 1__fcrn-a_{end}" for end in ("density.tif", "overlay.png", "points.csv")]
+    assert sorted(files) == ["CellCounter_Plate 1.xml", *(
+        f"Plate 1__fcrn-a{end}" for end in (".geojson", "_density.tif", "_overlay.png", "_points.csv", "_rois.zip"))]
     assert PillowImage.open(io.BytesIO(files["Plate 1__fcrn-a_overlay.png"])).size == SHAPE[::-1]
     (tmp_path / "points.csv").write_bytes(files["Plate 1__fcrn-a_points.csv"])
     np.testing.assert_array_equal(read_dots(tmp_path / "points.csv"), POINTS)
@@ -152,10 +167,10 @@ def test_images_of_the_same_name_lose_no_file():
     taken, files = set(), {}
     for name in ("a.png", "a.tif", "a.png", "A.png", "b.png", "a-2.png"):
         files |= files_of(result(name), taken)
-    assert len(files) == 6 * 3
-    assert len({name.casefold() for name in files}) == 6 * 3, "some file systems do not tell a from A"
+    assert len(files) == 6 * 6
+    assert len({name.casefold() for name in files}) == 6 * 6, "some file systems do not tell a from A"
     assert "a__fcrn-a_density.tif" in files
-    assert "a-2__fcrn-a_density.tif" in files
+    assert {"a-2__fcrn-a_density.tif", "CellCounter_a.xml", "CellCounter_a-2.xml"} <= files.keys()
 
 
 @pytest.mark.parametrize("name", ["../../up.png", "/etc/passwd", "..\\..\\up.png", "C:\\up.png", "..", ".png", "",
@@ -164,7 +179,7 @@ def test_no_name_leads_out_of_the_zip(name):
     one = result(name)
     files = files_of(one)
     with zipfile.ZipFile(io.BytesIO(archive(counts_csv([one]), files))) as box:
-        assert len(box.namelist()) == 4
+        assert len(box.namelist()) == 7
         for inside in box.namelist():
             assert not set(inside) & set("/\\:\0")
             assert not inside.startswith(".")
@@ -196,9 +211,10 @@ def test_rows_outlive_their_arrays(one):
 def test_labels_and_further_maps_come_back_from_their_files(tmp_path):
     one = segmented("Plate 1.tif")
     files = files_of(one)
-    assert sorted(files) == [f"Plate 1__fcn_{end}" for end in ("foreground.tif", "labels.tif", "overlay.png",
-                                                               "points.csv")]
-    labels = tifffile.imread(io.BytesIO(files["Plate 1__fcn_labels.tif"]))
+    assert sorted(files) == ["CellCounter_Plate 1.xml", *(
+        f"Plate 1__fcn{end}" for end in (".geojson", "_foreground.tif", "_mask.png", "_mask.tif", "_overlay.png",
+                                         "_points.csv", "_rois.zip"))]
+    labels = tifffile.imread(io.BytesIO(files["Plate 1__fcn_mask.tif"]))
     assert labels.dtype == np.uint16
     np.testing.assert_array_equal(labels, one.prediction.labels)
     view = tifffile.imread(io.BytesIO(files["Plate 1__fcn_foreground.tif"]))
@@ -207,6 +223,8 @@ def test_labels_and_further_maps_come_back_from_their_files(tmp_path):
     picture = np.asarray(PillowImage.open(io.BytesIO(files["Plate 1__fcn_overlay.png"])))
     coloured = (picture.max(axis=2) != picture.min(axis=2))
     assert coloured.any() and not coloured[labels == 0].any()
+    mask = np.asarray(PillowImage.open(io.BytesIO(files["Plate 1__fcn_mask.png"])))
+    np.testing.assert_array_equal(mask.any(axis=2), labels > 0)
 
 
 def test_labels_are_no_black_picture_and_may_be_many():
@@ -233,6 +251,7 @@ def test_several_weights_of_one_method_keep_their_names():
         one = result()
         files |= files_of(replace(one, prediction=replace(one.prediction, weights=weights)), taken, by="weights")
     assert "a__fcrn-a_simulated_density.tif" in files and "a__fcrn-a_vgg-cells_density.tif" in files
+    assert {"CellCounter_a.xml", "CellCounter_a__fcrn-a_vgg-cells.xml"} <= files.keys()
 
 
 def test_a_failed_method_is_named_in_its_row():
@@ -240,20 +259,77 @@ def test_a_failed_method_is_named_in_its_row():
     assert (row["method"], row["weights"], row["count"]) == ("fcn", "fcn/x", "")
 
 
-def test_the_shelf_gives_back_every_map():
-    content = png(np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint8).reshape(SHAPE))
-    shelf = Shelf()
-    density, labels = result().prediction, segmented().prediction
-    everything = replace(density, views=dict.fromkeys(VIEWS, density.density))
-    for key, prediction in (("a", everything), ("b", labels)):
-        shelf.put(key, replace(result(), prediction=prediction))
-        assert shelf.row(key).prediction.arrays() == {}
-        back = shelf.get(key, content)
-        assert back.image.shape == SHAPE
-        assert back.prediction.arrays().keys() == prediction.arrays().keys()
-        for name, array in prediction.arrays().items():
-            assert back.prediction.arrays()[name].dtype == array.dtype
-            np.testing.assert_array_equal(back.prediction.arrays()[name], array)
-        np.testing.assert_array_equal(back.prediction.points, POINTS)
-    shelf.forget(["a"])
-    assert "a" not in shelf and "b" in shelf
+def test_regions_exclusion_and_manual_counts_are_in_the_table():
+    one = result()
+    left = with_regions(one, [box("left =half", -0.5, -0.5, 59.5, 39.5), box("away", 900, 900, 950, 950)])
+    whole, half, away = rows(counts_csv([replace(left, excluded="blurred", n_manual=3)]))
+    assert (whole["region"], whole["status"], whole["message"]) == ("whole image", "excluded", "Excluded: blurred")
+    assert (whole["n_manual"], float(whole["error"])) == ("3", pytest.approx(one.prediction.count - 3, rel=1e-4))
+    inside = one.prediction.density[:, :40].sum(dtype=float)
+    assert float(half["count"]) == pytest.approx(inside, rel=1e-4)
+    assert (half["region"], half["area_px"], half["area_um2"], half["status"]) == ("left =half", "2400", "600",
+                                                                                   "excluded")
+    assert float(half["density_per_mm2"]) == pytest.approx(inside / 0.0006, rel=1e-4)
+    assert half["n_manual"] == half["error"] == ""
+    assert away["count"] == "" and "away" in away["message"]
+
+
+@pytest.mark.parametrize("one", [result("Plate 1.tif"), segmented("Plate 1.tif")], ids=["density", "labels"])
+def test_fiji_and_qupath_read_the_cells_where_they_are(one):
+    files = files_of(one)
+    stem = f"Plate 1__{one.prediction.method}"
+    markers = read_dots_file(files["CellCounter_Plate 1.xml"], "x.xml")
+    assert list(markers) == ["Plate 1.tif"], "Fiji refuses any other name"
+    np.testing.assert_array_equal(markers["Plate 1.tif"].points, np.floor(POINTS + 0.5))
+    labels = one.prediction.labels
+    centres = POINTS if labels is None else [np.argwhere(labels == k).mean(axis=0) for k in (1, 2)]
+    for name in (f"{stem}_rois.zip", f"{stem}.geojson"):
+        np.testing.assert_allclose(read_dots_file(files[name], name)[""].points, centres, atol=0.05)
+
+
+def test_no_cell_is_no_problem():
+    empty = replace(result(), prediction=Prediction.from_density(np.zeros(SHAPE, np.float32), np.empty((0, 2)),
+                                                                 method="fcrn-a"))
+    files = files_of(empty)
+    assert "a__fcrn-a_rois.zip" not in files, "ImageJ has no empty set"
+    assert list(read_dots_file(files["CellCounter_a.xml"], "x.xml")["a.png"].points) == []
+    assert json.loads(files["a__fcrn-a.geojson"])["features"] == []
+
+
+@pytest.mark.parametrize(("one", "end"), [(result(), "density"), (segmented(), "mask"), (segmented(), "foreground")])
+def test_imagej_is_told_the_size_of_a_pixel(one, end):
+    name = f"a__{one.prediction.method}_{end}.tif"
+    with tifffile.TiffFile(io.BytesIO(files_of(one)[name])) as tif:
+        assert tif.imagej_metadata["unit"] == "um"
+    assert read_image(files_of(one)[name], name).pixel_size_um == pytest.approx(0.5)
+    many = np.arange(300 * 300, dtype=np.int32).reshape(300, 300)
+    with tifffile.TiffFile(io.BytesIO(labels_tiff(many, 0.25))) as tif:
+        assert tif.pages[0].get_resolution("micrometer") == pytest.approx((4, 4))
+
+
+def test_the_zip_is_written_as_its_files_come_or_not_at_all(tmp_path):
+    def results():
+        for k in range(3):
+            yield result(f"a{k}.png") if k else Result("a0.png", "error", "no")
+
+    part = store.Part(file="a.safetensors", sha256="0" * 64, bytes=1)
+    row = store.Weights(files=(part,), **about_untrained("fcrn-a"))
+    recorder = Recorder(row, Options(), [box("left", 0, 0, 9, 9)])
+    write_archive(tmp_path / "all.zip", all_files(results(), recorder))
+    with zipfile.ZipFile(tmp_path / "all.zip") as archived:
+        assert archived.testzip() is None
+        names = archived.namelist()
+        assert names[-3:] == ["counts.csv", "run.json", "regions.geojson"]
+        assert len(names) == 2 * 6 + 3
+        assert len(rows(archived.read("counts.csv").decode("utf-8-sig"))) == 3
+        run = read_run(archived.read("run.json"))
+        assert [one.name for one in run.inputs] == ["a0.png", "a1.png", "a2.png"]
+
+    def broken():
+        yield "one", b"1"
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        write_archive(tmp_path / "half.zip", broken())
+    assert [path.name for path in tmp_path.iterdir()] == ["all.zip"]
+    assert archive_name("x", datetime.date(2026, 2, 3)) == "counts_2026-02-03_2d711642.zip"
