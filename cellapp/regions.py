@@ -186,7 +186,7 @@ def _places(prediction: Prediction, region: Region, border: Border) -> np.ndarra
     # Beyond neither the lower nor the right side, seen from the rectangle: the lower right corner of the cell's own
     # rectangle, turned alike, lies inside. In a grid of squares each cell then counts once, as it must.
     if prediction.labels is not None:
-        return _far_corners(prediction.labels, len(points), axes)
+        return _far_corners(prediction.labels, len(points), region.outline, axes)
     radius = (prediction.cell_diameter or 0.0) / 2
     return points + radius * axes.sum(axis=0)
 
@@ -205,15 +205,33 @@ def _axes_of(outline: np.ndarray) -> np.ndarray | None:
     return np.array([down * np.sign(down[0]), right * np.sign(right[1])])
 
 
-def _far_corners(labels: np.ndarray, number: int, axes: np.ndarray) -> np.ndarray:
-    """(N, 2) the lower right corner of the rectangle along these axes round each label 1 … N."""
-    from scipy.ndimage import find_objects
+def _far_corners(labels: np.ndarray, number: int, outline: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """(N, 2) the lower right corner of the rectangle along these axes round each label 1 … N.
 
-    corners = np.empty((number, 2))
-    for k, window in enumerate(find_objects(labels, max_label=number)):
-        pixels = np.argwhere(labels[window] == k + 1) + np.array([window[0].start, window[1].start])
-        corners[k] = (pixels @ axes.T).max(axis=0) @ axes
-    return corners
+    It is nan for labels further off than the outline is wide, so that many squares of a large image stay quick: a cell
+    is smaller than a square.
+    """
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    first = np.clip(np.floor(low - (high - low)), 0, labels.shape).astype(int)
+    last = np.clip(np.ceil(high + (high - low)), 0, labels.shape).astype(int)
+    near = np.unique(labels[first[0] : last[0], first[1] : last[1]])
+    near = near[near > 0]
+    grown = 0
+    while True:                                              # until these cells lie in the window as a whole
+        top, left = np.maximum(first - grown, 0)
+        bottom, right = np.minimum(last + grown, labels.shape)
+        part = labels[top:bottom, left:right]
+        rims = [part[:1] if top else [], part[-1:] if bottom < labels.shape[0] else [],
+                part[:, :1] if left else [], part[:, -1:] if right < labels.shape[1] else []]
+        if not np.isin(near, np.concatenate([np.ravel(rim) for rim in rims])).any():
+            break
+        grown = 2 * grown + 16
+    pixels = np.argwhere(np.isin(part, near))
+    which = part[tuple(pixels.T)] - 1
+    far = np.full((number, 2), -np.inf)
+    np.maximum.at(far, which, (pixels + np.array([top, left])) @ axes.T)
+    far[np.isinf(far)] = np.nan
+    return far @ axes
 
 
 def fit_to(regions: Sequence[Region], from_shape: tuple[int, int], to_shape: tuple[int, int]
