@@ -40,5 +40,7 @@ def count(source, weights: str = DEFAULT_WEIGHTS, **options) -> "Prediction":
     from cellapp.image import read_image
     from cellapp.methods import Options, load
 
-    image = source if hasattr(source, "ndim") else read_image(source)
-    return load(weights).predict(image, Options(**options))
+    chosen = Options(**options)
+    planes = {"pages": chosen.pages, "z": chosen.z, "frame": chosen.frame}
+    image = source if hasattr(source, "ndim") else read_image(source, **planes)
+    return load(weights).predict(image, chosen)

@@ -12,7 +12,7 @@ from pathlib import Path
 from cellapp.dot_model import listed
 from cellapp.errors import DotsError
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".czi", ".lif", ".nd2"}
 DOT_SUFFIXES = IMAGE_SUFFIXES | {".csv", ".tsv", ".txt", ".xml", ".json", ".geojson", ".roi", ".zip", ".gz", ".mat"}
 _LABELS = re.compile(r"[_-](labels?|cp_masks|masks?)$", re.IGNORECASE)   # label masks, as `simulate` and Cellpose write
 _DECORATION = re.compile(r"[_-]?(dots|dot|cells|cell|points|point|labels|annotation)(?=$|_)"
