@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from cellapp.agreement import LEVEL, BlandAltman, Line, number
+from cellapp.agreement import BlandAltman, Line, number
 from cellapp.metrics import match_pairs
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#888888"
@@ -63,10 +63,9 @@ def differences(lines: Sequence[Line], limits: BlandAltman | None, shown: int | 
             figure.add_annotation(text=words, x=1, xref="paper", xanchor="right", y=value, yanchor=anchor, yshift=0,
                                   showarrow=False, font={"color": _ORANGE, "size": 12})
         for name, style in (("mean difference", {"color": _ORANGE, "width": 1.5}),
-                            (f"limits of agreement ({LEVEL:.0%})".replace("%", " %"),
-                             {"color": _ORANGE, "width": 1.5, "dash": "dash"})):
+                            ("limits of agreement", {"color": _ORANGE, "width": 1.5, "dash": "dash"})):
             figure.add_scatter(x=[None], y=[None], mode="lines", name=name, line=style)
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=f"their {LEVEL:.0%} intervals".replace("%", " %"),
+        figure.add_scatter(x=[None], y=[None], mode="markers", name="their intervals",
                            marker={"symbol": "square", "size": 12, "color": "rgba(213, 94, 0, 0.25)"})
     _add_images(figure, middle, error, lines, there, shown, "mean of both %{x:,.1f}, difference %{y:+,.1f}", "image")
     ends = [*error, 0.0, *((limits.low[1], limits.high[2]) if limits else ())]
@@ -94,7 +93,7 @@ def _add_images(figure: go.Figure, x: list, y: list, lines: Sequence[Line], ther
                        marker=circle, **about, **more)
     if shown in there:
         place = there.index(shown)
-        figure.add_scatter(x=[x[place]], y=[y[place]], name="image shown below", customdata=[shown],
+        figure.add_scatter(x=[x[place]], y=[y[place]], name="shown below", customdata=[shown],
                            text=[html.escape(lines[shown].image)], marker=diamond, **about)
 
 

@@ -55,7 +55,7 @@ class Matching:
     ----------
     found : by the images' names, in their order
     without, twice : images without dots; names that several images have, so that nothing can be matched with them
-    unused : files, or ``file: image named in it``, that belong to no image
+    unused : files, or ``file: image named in it``, that can be read and belong to no image
     unread : sentences about files that cannot be read
     several : files, of which the first was taken, for images with a choice
     classes : dots of each class in ``found``
@@ -112,9 +112,10 @@ def match(images: Sequence[str], files: Sequence[tuple[str, bytes]], *, chosen: 
         found[named[pair.image]] = _of_classes(manual, classes)
     if not any(known.keys() - {""}):
         known.clear()
+    told = {sentence.partition(": ")[0] for sentence in unread}
     return Matching(
-        found, tuple(without), tuple(sorted(twice)),
-        tuple(name for name in pairing.without_image if name not in spare),
+        found, tuple(sorted(without)), tuple(sorted(twice)),
+        tuple(name for name in pairing.without_image if name not in spare | told),
         tuple(unread), several, dict(known), shelf.annotators(), tuple(shelf.unscaled))
 
 

@@ -261,7 +261,7 @@ def test_bland_and_altmans_figure_names_its_limits():
     words = [a.text for a in figure.layout.annotations]
     assert [w.rsplit(" ", 1)[0] for w in words] == ["upper limit", "mean", "lower limit"]
     assert [trace.name for trace in figure.data if trace.showlegend is not False] == [
-        "mean difference", "limits of agreement (95 %)", "their 95 % intervals", "image"]
+        "mean difference", "limits of agreement", "their intervals", "image"]
     assert list(figure.data[-1].y) == ERRORS
     low, high = figure.layout.yaxis.range
     assert low < limits.low[1] and limits.high[2] < high
