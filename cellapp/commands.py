@@ -20,7 +20,8 @@ def declared(model: type[BaseModel], given: argparse.Namespace) -> BaseModel:
     except ValidationError as error:
         first = error.errors()[0]
         flag = str(first["loc"][0]).replace("_", "-")
-        raise CellappError(f"--{flag} {first['input']}: {first['msg'].lower()}.") from error
+        message = first["msg"].removeprefix("Value error, ").lower()
+        raise CellappError(f"--{flag} {first['input']}: {message}.") from error
 
 
 def show(given: argparse.Namespace, record: dict, line: str) -> None:
