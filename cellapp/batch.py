@@ -149,12 +149,15 @@ def _in_this_process(todo: list[Input], counter: Counter, options: Options, regi
         def start(k: int):
             return pool.submit(read_input, todo[k], options) if k < len(todo) else None
 
+        def count_next(k: int) -> Result:                    # a function, so that only the caller keeps its result
+            nonlocal coming
+            read, coming = coming.result(), start(k + 1)
+            return count_read(read, counter, options, regions, maps,
+                              progress and (lambda done, tiles: progress(k, done, tiles)))
+
         coming = start(0)
         for k in range(len(todo)):
-            now, coming = coming, start(k + 1)
-            yield count_read(now.result(), counter, options, regions, maps,
-                             progress and (lambda done, tiles, k=k: progress(k, done, tiles)))
-            del now                                          # or the pixels stay while the next image is counted
+            yield count_next(k)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _device(count)
 
     rerun = _command(verbs, "rerun", commands_count.rerun, "count a recorded batch again and compare the counts")
-    rerun.add_argument("run", type=Path, metavar="RUN", help="the run.json of a count")
+    rerun.add_argument("record", type=Path, metavar="RUN", help="the run.json of a count")
     rerun.add_argument("--images", type=Path, metavar="DIR",
                        help="folder or zip of the images (default: the folder of RUN)")
     _scheduler(rerun)

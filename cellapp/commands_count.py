@@ -117,12 +117,12 @@ def rerun(given: argparse.Namespace) -> int:
     from cellapp.rerun import rerun as again
     from cellapp.run_record import read_run
 
-    run = read_run(given.run)
+    run = read_run(given.record)
     changed = changes(run)
     for sentence in changed:
         _say(sentence)
     number = different = 0
-    for one in again(run, gather([given.images or given.run.parent]).inputs, scheduler=given.scheduler,
+    for one in again(run, gather([given.images or given.record.parent]).inputs, scheduler=given.scheduler,
                      device=given.device):
         number, different = number + 1, different + bool(one.difference)
         then, now = ("none" if value is None else f"{value:.2f}" for value in (one.then, one.now))

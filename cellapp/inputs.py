@@ -21,7 +21,8 @@ from cellapp.image import MAX_BYTES
 from cellapp.image_files import clean
 from cellapp.image_open import open_file
 
-MAX_FILES = 100_000                                          # in a folder and its folders, or in a zip
+MAX_FILES = 100_000                                          # in a folder and its folders
+MAX_MEMBERS = 10_000                                         # of a zip, whose directory is read again for each image
 MAX_UNPACKED = 64 * 1024**3                                  # bytes of all images in a zip
 MAX_RATIO = 200                                              # of unpacked to packed bytes, for members above _SMALL
 _SMALL = 1024**2
@@ -201,8 +202,8 @@ def _zip(name: str, source: Path | bytes) -> Iterator[Input | Aside]:
         yield _refused(name, "the zip is damaged, cut off or none at all; pack the images again.")
         return
     images = [row for _, row in rows if not foreign(row.filename)]
-    if len(rows) > MAX_FILES:
-        yield _refused(name, f"the zip holds more than the {MAX_FILES:,} files read here; split it.")
+    if len(rows) > MAX_MEMBERS:
+        yield _refused(name, f"the zip holds more than the {MAX_MEMBERS:,} files read here; split it.")
     elif sum(row.file_size for row in images) > MAX_UNPACKED:
         yield _refused(name, f"unpacked, the images in it have more than the {MAX_UNPACKED // 1024**3} GB read here; "
                              "split it.")
