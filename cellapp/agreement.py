@@ -90,6 +90,10 @@ class Columns:
     def __init__(self, lines: Sequence[Line]):
         lines = [line for line in lines if line.predicted is not None]
         none = Detection(0, 0, 0)
+        # Which images a figure is about: all, those with cells, with dots, and with dots and detected cells.
+        self.about = {"all": np.ones(len(lines), bool), "cells": np.array([line.manual > 0 for line in lines], bool),
+                      "dots": np.array([line.game is not None for line in lines], bool),
+                      "found": np.array([line.found is not None for line in lines], bool)}
         self.manual = np.array([line.manual for line in lines])
         self.predicted = np.array([line.predicted for line in lines])
         self.error = self.predicted - self.manual
@@ -106,13 +110,15 @@ Statistic = Callable[[Columns, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Kind:
-    """A row of `KINDS`: how a figure is named, in what unit it is, what it means and how it is computed."""
+    """A row of `KINDS`: how a figure is named, in what unit it is, what it means, how it is computed and from which
+    images (`Columns.about`)."""
 
     name: str
     title: str
     unit: str
     meaning: str
     statistic: Statistic
+    images: str = "all"
 
 
 def _r2(c: Columns, k: np.ndarray) -> np.ndarray:
@@ -122,7 +128,7 @@ def _r2(c: Columns, k: np.ndarray) -> np.ndarray:
 
 
 def _game_mean(level: int) -> Statistic:
-    return lambda c, k: np.nanmean(c.game[k][..., level - 1], axis=-1)
+    return lambda c, k: c.game[k][..., level - 1].mean(-1)
 
 
 KINDS = {kind.name: kind for kind in (
@@ -131,29 +137,30 @@ KINDS = {kind.name: kind for kind in (
     Kind("rmse", "RMSE", "cells", "Root mean square error: like the MAE, but large errors weigh more.",
          lambda c, k: np.sqrt((c.error[k] ** 2).mean(-1))),
     Kind("mre", "Mean relative error", "%", "The error in relation to the count by hand, averaged over the images that "
-         "hold cells.", lambda c, k: np.nanmean(c.relative[k], axis=-1)),
+         "hold cells.", lambda c, k: c.relative[k].mean(-1), "cells"),
     Kind("bias", "Bias", "cells", "Mean of predicted minus manual: above 0 too many cells are counted.",
          lambda c, k: c.error[k].mean(-1)),
     Kind("r2", "R²", "", "The share of the differences between images that the predictions explain; 1 is perfect.",
          _r2),
     *(Kind(f"game{level}", f"GAME({level})", "cells", f"The error added up over {4**level} equal parts of an image: "
-           "cells counted in the wrong place do not make up for missed ones.", _game_mean(level))
+           "cells counted in the wrong place do not make up for missed ones.", _game_mean(level), "dots")
       for level in GAME_LEVELS),
     Kind("precision", "Precision", "", "The share of the detected cells that have a dot beside them.",
-         lambda c, k: c.hits[k].sum(-1) / c.points[k].sum(-1)),
+         lambda c, k: c.hits[k].sum(-1) / c.points[k].sum(-1), "found"),
     Kind("recall", "Recall", "", "The share of the dots that have a detected cell beside them.",
-         lambda c, k: c.hits[k].sum(-1) / c.dots[k].sum(-1)),
+         lambda c, k: c.hits[k].sum(-1) / c.dots[k].sum(-1), "found"),
     Kind("f1", "F1", "", "Precision and recall in one number (harmonic mean).",
-         lambda c, k: 2 * c.hits[k].sum(-1) / (c.points[k].sum(-1) + c.dots[k].sum(-1))),
+         lambda c, k: 2 * c.hits[k].sum(-1) / (c.points[k].sum(-1) + c.dots[k].sum(-1)), "found"),
 )}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure over all images, and the ends of its interval; None where there are too few images to tell."""
+    """A figure over ``images`` images, and the ends of its interval; None where there are too few images to tell."""
 
     kind: Kind
     value: float
+    images: int
     low: float | None = None
     high: float | None = None
 
@@ -161,27 +168,27 @@ class Figure:
 def figures(lines: Sequence[Line], seed: int = 0) -> dict[str, Figure]:
     """Every figure of `KINDS` that applies to these lines, with its 95 % interval."""
     columns = Columns(lines)
-    n, found = len(columns.manual), {}
-    if not n:
-        return found
+    found = {}
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")                      # figures that do not apply are nan, and are left out
         for name, kind in KINDS.items():
-            value = float(kind.statistic(columns, np.arange(n)))
-            if np.isfinite(value) and not (name == "r2" and n < FEWEST):
-                found[name] = Figure(kind, value, *(_interval(columns, kind, n, seed) or (None, None)))
+            own = np.flatnonzero(columns.about[kind.images])
+            value = float(kind.statistic(columns, own)) if len(own) else np.nan
+            if np.isfinite(value) and not (name == "r2" and len(own) < FEWEST):
+                ends = _interval(columns, kind, own, seed) or (None, None)
+                found[name] = Figure(kind, value, len(own), *ends)
     return found
 
 
-def _interval(columns: Columns, kind: Kind, n: int, seed: int) -> tuple[float, float] | None:
+def _interval(columns: Columns, kind: Kind, own: np.ndarray, seed: int) -> tuple[float, float] | None:
     """BCa; plain percentiles where that has no answer, as when all images are alike."""
     from scipy.stats import bootstrap
 
-    if n < FEWEST:
+    if len(own) < FEWEST:
         return None
-    result = bootstrap((np.arange(n),), lambda k, axis: kind.statistic(columns, k.astype(np.int64)), axis=-1,
-                       vectorized=True, n_resamples=RESAMPLES, batch=max(1, 2_000_000 // n), confidence_level=LEVEL,
-                       method="BCa", rng=np.random.default_rng(seed))
+    result = bootstrap((own,), lambda k, axis: kind.statistic(columns, k.astype(np.int64)), axis=-1,
+                       vectorized=True, n_resamples=RESAMPLES, batch=max(1, 2_000_000 // len(own)),
+                       confidence_level=LEVEL, method="BCa", rng=np.random.default_rng(seed))
     ends = float(result.confidence_interval.low), float(result.confidence_interval.high)
     if np.isfinite(ends).all():
         return ends

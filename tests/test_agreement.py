@@ -119,6 +119,9 @@ def test_figures_that_do_not_apply_are_left_out():
     assert (same["mae"].low, same["mae"].high, same["r2"].value) == (0, 0, 1)
     failed = figures([*lines(), Line("bad.png", 5.0, message="damaged")])
     assert failed["mae"].value == 4.5, "what could not be counted is in no figure"
+    mixed = figures([*lines(), *(Line("d", 5.0, 5.0, game=(1, 1, 1), found=Detection(3, 4, 5)) for _ in range(4))])
+    assert (mixed["mae"].images, mixed["game1"].images, mixed["f1"].images) == (12, 4, 4)
+    assert mixed["mae"].low is not None and mixed["game1"].low is None, "places are known of too few images"
 
 
 def test_bland_altman_by_hand():

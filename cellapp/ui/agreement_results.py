@@ -1,6 +1,7 @@
 """The comparison: figures with their intervals, the two charts, the table, and the maps of one image under its dots."""
 
 import hashlib
+from functools import lru_cache
 
 import pandas as pd
 import streamlit as st
@@ -67,8 +68,13 @@ def _line(desk: Desk, pair: Pair, distance: float | None) -> Line:
     return kept[key]
 
 
+@lru_cache(maxsize=50)
+def _figures(lines: tuple[Line, ...]) -> dict[str, Figure]:
+    return figures(lines)                                    # thousands of resamples, not on every click
+
+
 def _head(lines: list[Line], n: int) -> None:
-    found = figures(lines)
+    found = _figures(tuple(lines))
     with st.container(horizontal=True, gap="medium", key="agreement-head"):
         for name in _HEAD:
             if name in found:
@@ -85,6 +91,8 @@ def _head(lines: list[Line], n: int) -> None:
                 "figures describe these images and say little about others.", icon=":material/info:")
     rest = [figure for name, figure in found.items() if name not in _HEAD]
     text = " · ".join(f"{f.kind.title} {number(f.value, f.kind.unit)}{_ends(f)}" for f in rest)
+    dotted = min((figure.images for figure in found.values() if figure.kind.images in ("dots", "found")), default=n)
+    text += f" · GAME, precision, recall and F1 from the {dotted:,} images with dots" if dotted < n else ""
     st.caption(f"{n:,} images · {text}" + (" · in brackets 95 % intervals, from resampling the images (bootstrap)"
                                            if n >= FEWEST else ""))
 
