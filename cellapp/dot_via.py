@@ -40,7 +40,6 @@ def read_via(content: Content) -> list[Dots]:
 
 def _in_table(content: Content) -> Iterator[tuple[str, str, dict, dict]]:
     """(place, image, shape, attributes) of the lines of a CSV; those of an image without regions have no shape."""
-    csv.field_size_limit(2**20)
     reader = csv.DictReader(io.StringIO(content.data.decode(content.encoding, "replace"), newline=""))
     try:
         for row in reader:
