@@ -28,6 +28,8 @@ from cellapp.ui.desk import Desk
 from cellapp.ui.text import plain
 
 _HEAD = ("mae", "bias", "mre", "r2", "f1")                   # large, above the charts
+_ROW, _ROWS = 30, 6.5                                        # px of a row; rows without scrolling
+_MARK = "●"                                                  # the column that marks the image shown
 _KEPT = 20_000                                               # comparisons that a tab remembers
 
 
@@ -42,9 +44,9 @@ def show(desk: Desk, made: list[Pair], distance: float | None, narrow: bool) -> 
     shown = next((k for k, pair in enumerate(ready) if pair.file.id == desk.shown.id
                   and lines[k].predicted is not None), None)
     _charts(ready, lines, shown, narrow)
-    _table(ready, lines)
+    _table(ready, lines, shown)
     if shown is None:
-        st.caption(":material/touch_app: Choose a point in a chart or a row of the table to see that image.")
+        st.caption(":material/touch_app: Click on a point of a chart or on a row of the table to see that image.")
     else:
         _image(desk, ready[shown], lines[shown], narrow)
     _downloads(desk, lines, distance)
@@ -145,11 +147,14 @@ def _chart(key: str, figure, ready: list[Pair], words: str) -> None:
                     config={"displayModeBar": False})
 
 
-def _table(ready: list[Pair], lines: list[Line]) -> None:
+def _table(ready: list[Pair], lines: list[Line], shown: int | None) -> None:
+    # Another list of images is another table, so that no old click stands in it.
+    key = f"agreement table {hash(tuple(pair.file.id for pair in ready))}"
+
     def picked() -> None:
-        rows = st.session_state["agreement table"]["selection"]["rows"]
-        if rows:
-            count_table.look_at(ready[rows[0]].file)
+        cells = st.session_state[key]["selection"]["cells"]
+        if cells and cells[0][0] < len(ready):
+            count_table.look_at(ready[cells[0][0]].file)
 
     names = {"image": "Image", "manual": "By hand", "predicted": "Predicted", "error": "Error",
              "relative_error": "Relative error", "game1": "GAME(1)", "game2": "GAME(2)", "game3": "GAME(3)",
@@ -157,16 +162,17 @@ def _table(ready: list[Pair], lines: list[Line]) -> None:
     frame = pd.DataFrame([row_of(line) for line in lines])[list(names)].rename(columns=names)
     frame["Message"] = frame["Message"].replace("", None)
     frame = frame.drop(columns=[name for name in frame if frame[name].isna().all()])
-    column = st.column_config.NumberColumn
-    st.dataframe(frame, hide_index=True, key="agreement table", on_select=picked, selection_mode="single-row",
-                 placeholder="–", row_height=count_table.ROW,
-                 height=count_table.ROW * (min(len(frame), count_table.MOST_ROWS) + 1) + 3,
-                 column_config={"Image": st.column_config.TextColumn(pinned=True), "By hand": column(format="%.6g"),
+    frame.insert(0, _MARK, [_MARK if k == shown else "" for k in range(len(frame))])
+    column, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    st.dataframe(frame, hide_index=True, key=key, on_select=picked, selection_mode="single-cell",
+                 placeholder="–", row_height=_ROW, height=round(_ROW * (min(len(frame), _ROWS) + 1) + 8),
+                 column_config={_MARK: text(" ", width=24, pinned=True, help="The image shown"),
+                                "Image": text(pinned=True), "By hand": column(format="%.6g"),
                                 "Predicted": column(format="%.1f"), "Error": column(format="%+.1f"),
                                 "Relative error": column(format="percent"),
                                 **{f"GAME({level})": column(format="%.1f") for level in (1, 2, 3)},
                                 **{name: column(format="%.3f") for name in ("Precision", "Recall", "F1")}},
-                 alt="All images with both counts; choose a row to see that image, click on a heading to sort")
+                 alt="All images with both counts; click on a row to see that image, on a heading to sort")
 
 
 def _image(desk: Desk, pair: Pair, line: Line, narrow: bool) -> None:
