@@ -138,14 +138,17 @@ class Tally:
         from cellapp.pixel_metrics import ThresholdCurve
 
         self.threshold, self.distance = threshold, distance
-        self.counts, self.true, self.inside, self.widths = [], [], [], []
+        self.counts, self.true, self.inside, self.widths, self.lines = [], [], [], [], []
         self.found, self.points = Detection(0, 0, 0), False
         self.curve, self.masks = ThresholdCurve(), False
 
     def add(self, prediction, item) -> None:
         """Compare one prediction with its dotted image."""
-        from cellapp.metrics import match_points
+        from cellapp import agreement
 
+        manual = item.count if item.points is None else item.points
+        line = agreement.compare(item.name, prediction, manual, self.distance)
+        self.lines.append(line)
         self.counts.append(prediction.count)
         self.true.append(item.count)
         if prediction.interval:
@@ -153,18 +156,24 @@ class Tally:
             low, high = np.floor(prediction.interval.low), np.ceil(prediction.interval.high)
             self.inside.append(low <= item.count <= high)
             self.widths.append(prediction.interval.high - prediction.interval.low)
-        if prediction.points is not None and item.points is not None:
+        if line.found is not None:
             self.points = True
-            self.found += match_points(prediction.points, item.points, self.distance)
+            self.found += line.found
         if "foreground" in prediction.views and item.labels is not None and self.threshold is not None:
             self.masks = True
             self.curve.add(prediction.views["foreground"], item.labels > 0)
 
     def figures(self) -> dict:
         """Every figure by name; those that do not apply are left out."""
+        from cellapp import agreement
         from cellapp.metrics import count_errors
 
         figures = asdict(count_errors(self.counts, self.true))
+        sure = agreement.figures(self.lines)
+        figures |= {name: figure.value for name, figure in sure.items() if name.startswith("game")}
+        figures["intervals"] = {name: [f.low, f.high] for name, f in sure.items() if f.low is not None}
+        if limits := agreement.bland_altman(self.lines):
+            figures["limits_of_agreement"] = [limits.low[0], limits.high[0]]
         if self.inside:
             figures |= {"coverage": float(np.mean(self.inside)), "mean_width": float(np.mean(self.widths))}
         if self.points:
@@ -179,8 +188,14 @@ class Tally:
     def sentence(self) -> str:
         """The figures for a reader."""
         f = self.figures()
-        text = (f"MAE {f['mae']:.2f}, RMSE {f['rmse']:.2f}, MRE {f['mre']:.4f}, bias {f['bias']:+.2f}, "
-                f"R² {f['r2']:.4f}, largest error {f['max_error']:.1f}")
+        sure = f["intervals"].get("mae")
+        text = (f"MAE {f['mae']:.2f}" + (f" ({sure[0]:.2f} to {sure[1]:.2f}, 95 %)" if sure else "")
+                + f", RMSE {f['rmse']:.2f}, MRE {f['mre']:.4f}, bias {f['bias']:+.2f}, R² {f['r2']:.4f}, largest error "
+                f"{f['max_error']:.1f}")
+        if "limits_of_agreement" in f:
+            text += ", limits of agreement {:+.1f} to {:+.1f}".format(*f["limits_of_agreement"])
+        if "game1" in f:
+            text += f"; GAME(1–3) {f['game1']:.1f}, {f['game2']:.1f}, {f['game3']:.1f}"
         if self.inside:
             text += f"; {f['coverage']:.1%} of the true counts in their interval (mean width {f['mean_width']:.1f})"
         if self.points:

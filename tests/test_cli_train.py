@@ -107,6 +107,7 @@ def test_a_mask_network_is_trained_in_two_parts_and_its_interval_is_measured(cap
     assert figures["images"] == 2
     assert figures["coverage"] in (0, 0.5, 1)
     assert store.find("fpn/mine").scores[0].coverage == figures["coverage"]
+    assert figures["intervals"] == {} and "limits_of_agreement" not in figures, "two images are too few"
     assert "--table index.csv --where split=test" in store.find("fpn/mine").scores[0].command
     prediction = load("fpn/mine").predict(np.asarray(PillowImage.open(counted / "4.png")))
     assert prediction.interval.source == "aleatoric"
@@ -122,6 +123,7 @@ def test_segmentation_keeps_the_threshold_of_its_validation(capsys, masked):
                                "--record", "masked", "--json")
     assert code == 0, err
     figures = json.loads(lines[-1])
+    assert figures["mae"] <= figures["game1"] <= figures["game2"] <= figures["game3"]
     [score] = store.find("fcn/mine").scores
     assert score.pixel_mcc == pytest.approx(figures["pixel_mcc"], abs=1e-4)
     assert score.roc[0][:2] == (0, 0)
