@@ -10,14 +10,16 @@ from importlib import import_module
 
 import streamlit as st
 
+from cellapp.ui import canvas, exports, visit
+
 WARM = ("cellapp.methods", "cellapp.figures", "scipy.ndimage", "skimage.feature", "pandas", "cv2")
 
 
 @contextlib.asynccontextmanager
 async def lifespan(_app):
-    """Import what counting needs while the first visitor still reads the page."""
-    threading.Thread(target=lambda: [import_module(name) for name in WARM], daemon=True).start()
+    """Import what counting needs while the first visitor still reads the page; sweep out what is past its days."""
+    threading.Thread(target=lambda: [*map(import_module, WARM), visit.registry()], daemon=True).start()
     yield
 
 
-app = st.App("cellapp/ui/main.py", lifespan=lifespan)
+app = st.App("cellapp/ui/main.py", lifespan=lifespan, routes=[*canvas.routes(), *exports.routes()])

@@ -115,7 +115,7 @@ class Workspace:
             finally:
                 Path(temporary).unlink(missing_ok=True)
             self.limits.written(self.folder, size)
-        return StoredFile(name=_last_part(name), sha256=digest.hexdigest(), bytes=size, kind=kind, sample=sample)
+        return StoredFile(name=clean(name.replace("\\", "/"), 200) or "file", sha256=digest.hexdigest(), bytes=size, kind=kind, sample=sample)
 
     def include(self, files: Iterable[StoredFile]) -> State:
         """Put kept files on the list, each once."""
@@ -139,16 +139,24 @@ class Workspace:
         gone = set(ids)
 
         def drop(state: State) -> None:
-            left = [file for file in state.files if file.id not in gone]
-            for digest in {file.sha256 for file in state.files} - {file.sha256 for file in left}:
-                (self.folder / "files" / digest).unlink(missing_ok=True)
-            state.files = left
+            dropped = [file for file in state.files if file.id in gone]
+            state.files = [file for file in state.files if file.id not in gone]
+            self._unlink(dropped, state)
             state.regions = {id_: regions for id_, regions in state.regions.items() if id_ not in gone}
             state.excluded = {id_: reason for id_, reason in state.excluded.items() if id_ not in gone}
 
         with self._lock:
-            self.limits.forget(self.folder)
             return self.change(drop)
+
+    def discard(self, files: Iterable[StoredFile]) -> None:
+        """Delete the bytes of kept files that are not on the list, such as a zip whose images are."""
+        with self._lock:
+            self._unlink(files, self.state())
+
+    def _unlink(self, files: Iterable[StoredFile], state: State) -> None:
+        for digest in {file.sha256 for file in files} - {file.sha256 for file in state.files}:
+            (self.folder / "files" / digest).unlink(missing_ok=True)
+        self.limits.forget(self.folder)
 
     # results
 
@@ -281,11 +289,6 @@ class Workspace:
             raise WorkspaceError(_disk(error)) from error
         finally:
             Path(temporary).unlink(missing_ok=True)
-
-
-def _last_part(name: str) -> str:
-    """Of a path as any system writes it, safe to show."""
-    return clean(name.replace("\\", "/").rstrip("/").rpartition("/")[2], 120) or "file"
 
 
 def _blocks(content: bytes | BinaryIO) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ class StoredFile(_Kept):
 
     kind : "image", or "dots" for a file of dots that came along
     sample : one of the bundled examples, so nothing of the visitor's own
+    error : why there are no bytes: the sentence that becomes its row
     """
 
     name: str
@@ -23,6 +24,7 @@ class StoredFile(_Kept):
     bytes: int = Field(ge=0)
     kind: Literal["image", "dots"] = "image"
     sample: bool = False
+    error: str = ""
 
     @property
     def id(self) -> str:
@@ -33,7 +35,7 @@ class StoredFile(_Kept):
 class Answer(_Kept):
     """What the user said of all files of one layout: which channel shows the cells, what the pages are, which plane.
 
-    ``given`` tells an answer from what is taken for granted.
+    ``given`` tells a channel that was chosen from one that is taken for granted.
     """
 
     channel: str = "auto"
@@ -46,11 +48,13 @@ class Answer(_Kept):
 class State(_Kept):
     """Everything of a workspace but its files and results. Its fields are set; what is in them is never changed.
 
+    aside : (name, reason) of files that came along and are not counted
     answers : by the layout of files, as `cellapp.probe` names it
     extras : further reading options by name, those that only some methods have
     compared : weights chosen on the Compare page; None for its own first choice
     regions : regions drawn on one image, by the id of the file, as `Region.to_dict` gives them
-    shared_regions : the regions of every image that has none of its own
+    shared_regions, shared_shape : the regions of every image that has none of its own, and the (H, W) of the image on
+        which they were drawn
     excluded : why an image is left out, by the id of the file
     stopped : the user stopped the counting, so nothing starts by itself
     """
@@ -58,6 +62,7 @@ class State(_Kept):
     model_config = ConfigDict(frozen=False, validate_assignment=True)
 
     files: list[StoredFile] = []
+    aside: list[tuple[str, str]] = []
     answers: dict[str, Answer] = {}
     weights: str | None = None
     cell_diameter: float | None = None
@@ -66,6 +71,7 @@ class State(_Kept):
     compared: list[str] | None = None
     regions: dict[str, list[dict]] = {}
     shared_regions: list[dict] = []
+    shared_shape: tuple[int, int] | None = None
     excluded: dict[str, str] = {}
     shown: str | None = None
     stopped: bool = False
@@ -79,7 +85,3 @@ class State(_Kept):
     def dots(self) -> list[StoredFile]:
         """The dot files that came with the images."""
         return [file for file in self.files if file.kind == "dots"]
-
-    def regions_of(self, file: StoredFile) -> list[dict]:
-        """The regions of an image: its own, or those shared by all."""
-        return self.regions.get(file.id, self.shared_regions)

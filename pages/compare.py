@@ -2,29 +2,36 @@
 
 import streamlit as st
 
-from cellapp.ui import compare_form, count_form
+from cellapp.ui import compare_form, count_files, count_form, visit
 from cellapp.ui.viewport import is_narrow
 
+visit.message()
 narrow = is_narrow()
 controls, results = st.columns([1, 3.6], gap="large")
+space = visit.space()
+begun = space is not None and bool(space.state().images)
 
 with controls:
-    uploads = count_form.images()
-    upload = compare_form.image(uploads)
+    count_files.drop_zone()
+    count_files.listed()
+    if begun:
+        from cellapp.ui import count_questions, desk  # these import torch
+
+        work = desk.desk(count_form.current())
+        file = compare_form.image(work)
     rows = compare_form.weights()
-    count_form.reading(count_form.channels(uploads))
+    if begun:
+        count_questions.answered(work)
+    count_form.cell_size()
+    visit.farewell()
 
 with results:
-    first_words = st.empty()                                 # gone as soon as there is work to do
-    if upload is None:
-        with first_words.container():
-            compare_form.welcome()
-    else:
-        from cellapp.ui import compare_results, compare_run  # these import torch
-        from cellapp.ui.shelf import shelf
+    if not begun:
+        count_files.welcome("Do the methods agree?", compare_form.WORDS)
+    elif not count_questions.ask(work):
+        from cellapp.ui import compare_results, compare_run
 
         # The results so far are drawn first; then one more method counts and the page runs again.
-        options = count_form.options()
-        work = compare_run.begin(upload, rows, options, shelf())
-        compare_results.show(upload, rows, options, shelf(), narrow)
-        compare_run.go_on_with(work, shelf())
+        counting = compare_run.begin(work, file, rows)
+        compare_results.show(work, file, rows, narrow)
+        compare_run.go_on_with(counting)

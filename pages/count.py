@@ -2,28 +2,47 @@
 
 import streamlit as st
 
-from cellapp.ui import count_form
+from cellapp.ui import count_files, count_form, visit
 from cellapp.ui.viewport import is_narrow
 
+visit.message()
 narrow = is_narrow()
-controls, results = st.columns([1, 3.6], gap="large")
+space = visit.space()
+begun = space is not None and bool(space.state().images)
+if narrow and begun:                                         # the count before the settings
+    files, results, settings = st.container(), st.container(), st.container()
+else:
+    files, results = st.columns([1, 3.6], gap="large")
+    settings = files
 
-with controls:
-    uploads = count_form.images()
-    row = count_form.weights()
-    count_form.reading(count_form.channels(uploads))
-    if uploads:
-        count_form.extras(row)                               # imports torch, as all below
+with files:
+    count_files.drop_zone()
+    count_files.listed()
 
-with results:
-    first_words = st.empty()                                 # gone as soon as there is work to do
-    if not uploads:
-        with first_words.container():
-            count_form.welcome()
-    else:
-        from cellapp.ui import count_results, count_run
-        from cellapp.ui.shelf import shelf
+if begun:
+    from cellapp.ui import count_questions, count_results, count_run, count_scale, count_table, desk  # import torch
 
-        options = count_form.options(row)
-        count_run.count_all(uploads, row, options, shelf())
-        count_results.show(uploads, row, options, shelf(), narrow)
+    with settings:
+        before = desk.desk(count_form.current())
+        count_questions.answered(before)
+        suggested = count_scale.suggestion(before)
+        count_form.cell_size(suggested)
+        row = count_form.weights(st.session_state.get("diameter") or suggested)
+        count_form.extras(row)
+    work = desk.desk(row)
+    count_run.by_itself(work)
+    with results if narrow else settings:
+        count_run.buttons(work)
+    with results:
+        count_questions.ask(work)
+        count_table.show(work)
+        count_files.came_along(work)
+        count_results.show(work, narrow)
+else:
+    with files:
+        count_form.weights()
+    with results:
+        count_files.welcome("How many cells are there?", count_files.COUNT_WORDS)
+
+with settings:
+    visit.farewell()

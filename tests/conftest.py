@@ -17,6 +17,12 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20150707)
 
 
+@pytest.fixture(autouse=True)
+def _own_workspaces(tmp_path_factory, monkeypatch):
+    """No test writes into the workspaces of whoever runs it."""
+    monkeypatch.setenv("CELLAPP_WORKSPACES", str(tmp_path_factory.getbasetemp() / "workspaces"))
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of labelled images, which is no part of the project."""

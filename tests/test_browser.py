@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import cellapp
-from cellapp.ui.count_form import sample_files
+from cellapp.ui.count_files import sample_files
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")

@@ -13,7 +13,7 @@ from cellapp import weights as store
 from cellapp.methods import Counter
 from cellapp.prediction import Interval, Prediction
 from cellapp.ui import compare_run
-from cellapp.ui.count_form import sample_files
+from cellapp.ui.count_files import sample_files
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ["fcrn-a", "fcrn-b", "count-ception", "fpn-vgg11", "alexnet", "fcn"]

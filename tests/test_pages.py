@@ -6,29 +6,73 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from cellapp import DEFAULT_WEIGHTS
 from cellapp.cli import main
 from cellapp.prediction import Interval, Prediction
-from cellapp.ui.count_form import sample_files
+from cellapp.regions import box
+from cellapp.ui.count_files import sample_files
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def warm():
+def visitors(tmp_path, monkeypatch):
+    """A server of this test's own: its workspaces in an empty folder, every count done before the page is drawn."""
     import cellapp.figures
     import cellapp.methods  # noqa: F401
+    from cellapp.ui import count_run, visit
+
+    monkeypatch.setenv("CELLAPP_WORKSPACES", str(tmp_path / "workspaces"))
+    monkeypatch.setattr(count_run, "PATIENCE", 100)
+    visit.registry.cache_clear()
+    yield tmp_path / "workspaces"
+    visit.registry.cache_clear()
 
 
-def start() -> AppTest:
-    return AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120).run()
+def start(**address: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120)
+    for name, value in address.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def workspace(app: AppTest):
+    """The visitor's workspace, as the server has it."""
+    from cellapp.ui import visit
+
+    name = app.query_params["w"]
+    return visit.registry().find(name if isinstance(name, str) else name[0])
+
+
+def words(app: AppTest) -> str:
+    return " ".join(c.value for c in app.caption)
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    return next(b for b in app.button if b.label == label).click().run()
 
 
 def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
     app.file_uploader[0].set_value([(name, content, "image/png") for name, content in files])
     return app.run()
+
+
+def stack(path: Path, channels: int = 3) -> bytes:
+    """An OME-TIFF whose channel B shows the cells of an example image."""
+    import io
+
+    import tifffile
+
+    grey = np.asarray(Image.open(path)).astype(np.uint16) * 100
+    pixels = np.zeros((channels, *grey.shape), np.uint16)
+    pixels[1] = grey
+    out = io.BytesIO()
+    tifffile.imwrite(out, pixels, ome=True, photometric="minisblack",
+                     metadata={"axes": "CYX", "Channel": {"Name": list("ABCDEF"[:channels])}})
+    return out.getvalue()
 
 
 def metrics(app: AppTest) -> dict[str, str]:
@@ -57,17 +101,20 @@ def test_page_and_command_line_give_the_same_count(capsys):
 
 def test_bad_files_get_a_sentence_and_the_others_count():
     good = sample_files()[0]
-    app = upload(start(), ("empty.png", b""), ("notes.png", b"only text, no picture\n" * 9),
-                 (good.name, good.read_bytes()), ("half.png", good.read_bytes()[:2000]))
+    app = upload(start(), ("empty.png", b""), ("letter.png", b"only text, no picture\n" * 9),
+                 (good.name, good.read_bytes()), ("half.png", good.read_bytes()[:2000]), ("list.doc", b"no image"))
     assert not app.exception
     table = app.dataframe[0].value
-    assert list(table["Status"]) == ["error", "error", "ok", "error"]
-    assert all(message for message in table["Message"][table["Status"] == "error"])
-    assert [e.value.replace("\\", "") for e in app.error] == list(table["Message"][table["Status"] == "error"])
-    assert app.selectbox(key="shown").value == 2               # the first one that was counted
-    assert len(app.metric) >= 2
-    app.selectbox(key="shown").select(0).run()
+    assert list(table["Image"]) == ["empty.png", "half.png", "letter.png", good.name]
+    assert list(table["Status"]) == ["not counted", "not counted", "not counted", "counted"]
+    assert all(message for message in table["Message"][table["Status"] == "not counted"])
+    assert len(app.metric) >= 2, "the first one that can be read is shown"
+    assert [e.label for e in app.expander if "aside" in e.label] == ["1 file set aside"]
+    space = workspace(app)
+    space.change(shown=space.state().images[0].id)
+    app.run()
     assert not app.exception and not app.metric
+    assert [e.value.replace("\\", "") for e in app.error] == [table["Message"][0]]
 
 
 def test_another_cell_size_changes_the_reading_and_says_so():
@@ -77,29 +124,152 @@ def test_another_cell_size_changes_the_reading_and_says_so():
     app.number_input(key="diameter").set_value(20.0).run()
     assert app.metric[0].value != before
     assert any("times its size" in c.value for c in app.caption)
+    assert workspace(app).state().cell_diameter == 20
     app.number_input(key="diameter").set_value(None).run()
     assert app.metric[0].value == before
 
 
-def test_a_channel_is_chosen_by_name():
+def test_a_channel_is_asked_for_once_for_all_files_of_a_layout():
+    first, second = sample_files()[:2]
+    app = upload(start(), ("a.ome.tif", stack(first)), ("b.ome.tif", stack(second)), ("c.ome.tif", stack(first, 2)))
+    assert not app.exception and not app.metric
+    assert list(app.dataframe[0].value["Status"]) == ["needs an answer"] * 3
+    assert any("Your 2 images have 3 channels" in m.value for m in app.markdown)
+    press(app, "B")
+    assert any("c\\.ome\\.tif has 2 channels" in m.value for m in app.markdown)
+    assert list(app.dataframe[0].value["Status"]) == ["ready", "ready", "needs an answer"]
+    press(app, "Count this image")
+    as_grey = upload(start(), (first.name, first.read_bytes())).metric[0].value
+    assert app.metric[0].value == as_grey, "the other channels are empty"
+    press(app, "None alone: take their mean")                # no question is open, and the images are few and small
+    assert list(app.dataframe[0].value["Status"]) == ["counted"] * 3
+    key = next(s.key for s in app.selectbox if s.label == "Channel that shows the cells")
+    assert app.selectbox(key=key).value == "B"
+    counted = list(app.dataframe[0].value["Cells"])
+    app.selectbox(key=key).set_value("A").run()
+    assert not app.exception
+    assert list(app.dataframe[0].value["Cells"]) == [0, 0, counted[2]], "only files of this layout"
+
+
+def test_a_colour_picture_is_not_asked_about():
     import io
 
-    from PIL import Image
-
     grey = np.asarray(Image.open(sample_files()[0]))
-    rgb = np.stack([grey, np.zeros_like(grey), 255 - grey], axis=-1)
     content = io.BytesIO()
-    Image.fromarray(rgb).save(content, "PNG")
+    Image.fromarray(np.stack([grey, np.zeros_like(grey), 255 - grey], axis=-1)).save(content, "PNG")
     app = upload(start(), ("two stains.png", content.getvalue()))
-    app.selectbox(key="channel").select("red").run()
+    key = next(s.key for s in app.selectbox if s.label == "Channel that shows the cells")
+    app.selectbox(key=key).select("red").run()
     red = app.metric[0].value
     app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
     assert app.metric[0].value == red
 
 
+def test_many_images_wait_for_a_click():
+    path = sample_files()[0]
+    app = upload(start(), *((f"{k}.png", path.read_bytes()) for k in range(5)))
+    assert not app.metric and list(app.dataframe[0].value["Status"]) == ["ready"] * 5
+    press(app, "Count this image")
+    assert metrics(app)["Cells in 0\\.png"].isdigit()
+    press(app, "Count the other 4")
+    assert list(app.dataframe[0].value["Status"]) == ["counted"] * 5
+
+
+def test_a_reload_finds_everything_again(visitors):
+    path = sample_files()[0]
+    app = upload(start(), ("a.png", path.read_bytes()), ("b.png", path.read_bytes()))
+    app.number_input(key="diameter").set_value(14.0).run()
+    app.selectbox(key="polarity").set_value("bright").run()
+    space = workspace(app)
+    space.change(shown=space.state().images[1].id,
+                 regions={space.state().images[1].id: [box("left", 0, 0, 100, 100).to_dict()]})
+    app.run()
+    before = metrics(app)
+    from cellapp.ui import visit
+
+    visit.registry.cache_clear()                             # the server was started anew, too
+    again = start(w=space.id)
+    assert not again.exception
+    assert metrics(again) == before and "Cells in b\\.png" in before
+    assert again.number_input(key="diameter").value == 14 and again.selectbox(key="polarity").value == "bright"
+    assert list(again.dataframe[0].value["Status"]) == ["counted", "counted"]
+    table = workspace(again)
+    assert [r["name"] for r in table.state().regions[table.state().images[1].id]] == ["left"]
+
+
+@pytest.mark.parametrize("name", ["A" * 24, "../../etc", ""])
+def test_an_address_that_names_nothing_costs_one_sentence(visitors, name):
+    app = start(w=name)
+    assert not app.exception and app.title[0].value == "How many cells are there?"
+    assert [w.value for w in app.warning] == ([] if not name else [app.warning[0].value])
+    assert not name or "names no workspace that is still here" in app.warning[0].value
+    assert "w" not in app.query_params
+    upload(app, (sample_files()[0].name, sample_files()[0].read_bytes()))
+    assert not app.warning and app.metric and len(list(visitors.iterdir())) == 1
+
+
+def test_delete_everything_empties_the_disk(visitors):
+    app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
+    assert any("7 days after your last visit" in c.value for c in app.caption)
+    assert len(list(visitors.iterdir())) == 1
+    press(app, "Yes, delete everything")
+    assert not app.exception and list(visitors.iterdir()) == []
+    assert "w" not in app.query_params and app.title[0].value == "How many cells are there?"
+    assert app.warning[0].value == "Everything has been deleted."
+
+
+def test_the_days_of_the_retention_are_those_of_the_server(monkeypatch):
+    monkeypatch.setenv("CELLAPP_KEEP_DAYS", "2")
+    app = start()
+    assert any("until 2 days after your last visit" in c.value for c in app.caption)
+    press(app, "Try a sample")
+    assert any("until 2 days after your last visit" in c.value for c in app.caption)
+
+
+def test_an_excluded_image_stays_in_the_table(visitors):
+    app = upload(start(), *((p.name, p.read_bytes()) for p in sample_files()[:2]))
+    all_before = metrics(app)["2 images"]
+    next(t for t in app.text_input if t.label == "Reason").set_value("out of focus")
+    press(app, "Exclude this image")
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert list(table["Status"]) == ["excluded", "counted"] and table["Message"][0] == "Excluded: out of focus."
+    assert "2 images" not in metrics(app) and "1 images" not in metrics(app)
+    press(app, "Take back in")
+    assert metrics(app)["2 images"] == all_before
+
+
+def test_counts_by_hand_come_along():
+    paths = sample_files()[:2]
+    dots = paths[0].with_name(f"{paths[0].stem}_dots.csv")
+    app = upload(start(), *((p.name, p.read_bytes()) for p in (*paths, dots)))
+    true = sum(1 for line in dots.read_text().splitlines()[1:] if line.strip())
+    assert metrics(app)["By hand"] == str(true)
+    assert app.dataframe[0].value["By hand"][0] == true
+    assert len(workspace(app).state().images) == 2
+
+
+def test_a_region_is_counted_without_counting_again(visitors):
+    app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
+    space = workspace(app)
+    file = space.state().images[0]
+    rows = len(list((space.folder / "results").iterdir()))
+    whole = box("all of it", -0.5, -0.5, 255.5, 255.5).to_dict()
+    left = box("left", -0.5, -0.5, 255.5, 127.5).to_dict()
+    space.change(regions={file.id: [whole, left]})
+    app.segmented_control(key="look").set_value("Regions").run() if hasattr(app, "segmented_control") else app.run()
+    assert not app.exception
+    assert len(list((space.folder / "results").iterdir())) == rows
+
+
+def test_a_file_that_was_stored_is_out_of_the_memory(visitors):
+    app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
+    assert app.file_uploader[0].value == []
+
+
 def test_the_sample_counts_with_the_default_weights():
     app = start()
-    next(b for b in app.button if b.label == "Try a sample").click().run()
+    press(app, "Try a sample")
     assert not app.exception
     assert app.selectbox(key="weights").value == DEFAULT_WEIGHTS
     assert metrics(app)["Peaks found"].isdigit()
@@ -109,7 +279,7 @@ def test_weights_are_loaded_once_for_all_visitors(monkeypatch):
     import cellapp.methods as methods
     from cellapp.ui import counters
 
-    counters._load.clear()
+    counters._load.cache_clear()
     loaded, load = [], methods.load
     monkeypatch.setattr(methods, "load", lambda weights_id: loaded.append(weights_id) or load(weights_id))
     for _visitor in range(2):
@@ -142,9 +312,9 @@ def test_outlined_cells_are_told_as_such(said):
                                 views={"foreground": np.full((30, 40), 0.5, np.float32)}))
     app = upload(start(), *((p.name, p.read_bytes()) for p in sample_files()[:2]))
     assert not app.exception
-    assert "Cells outlined one by one: 2 " in app.caption[1].value
-    assert [m.label.split(" ")[0] for m in app.metric] == ["Cells", "All"]
-    assert list(app.dataframe[0].value["Peaks or outlines"]) == [2, 2]
+    assert "Cells outlined one by one: 2 " in words(app)
+    assert [m.label.split(" ")[0] for m in app.metric] == ["Cells", "2"]
+    assert list(app.dataframe[0].value["Found"]) == [2, 2]
     assert "Interval" not in app.dataframe[0].value
     assert any(c.value.startswith("**Foreground.**") for c in app.caption)
 
@@ -155,7 +325,7 @@ def test_an_interval_stands_beside_the_count(said):
     app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
     assert (app.metric[0].value, app.metric[0].delta) == ("120", "(0–157, 95 %)")
     assert len(app.metric) == 1, "without points there are no peaks to be told"
-    assert "the network's own estimate of its error (aleatoric); not a guarantee" in app.caption[1].value
+    assert "the network's own estimate of its error (aleatoric); not a guarantee" in words(app)
 
 
 def test_saliency_is_offered_where_there_is_some_and_counted_again(said):

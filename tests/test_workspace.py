@@ -45,8 +45,9 @@ def files_below(folder: Path) -> set[str]:
 def test_a_result_comes_back_exactly(spaces, small, tiny_weights):
     counter = load("fcrn-a/untrained")
     space = spaces.create()
-    file = space.keep("../../home/corner.png", small.read_bytes())
-    assert file.name == "corner.png"
+    file = space.keep("../../corner.png\n", small.read_bytes())
+    assert files_below(space.folder) == {"state.json", f"files/{file.sha256}"}, "a name is no path"
+    file = space.keep("corner.png", small.read_bytes())
     space.include([file])
     result = count_one(space.path(file), counter, Options(cell_diameter=9), name=file.name)
     view = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
@@ -162,6 +163,9 @@ def test_the_same_content_is_kept_once(spaces):
     space.change(excluded={one.id: "blurred", two.id: "twice"})
     assert space.remove([one.id]).images == [two]
     assert space.path(two).read_bytes() == b"pixels" and space.state().excluded == {two.id: "twice"}
+    box = space.keep("box.zip", b"pixels, packed")
+    space.discard([box, two])
+    assert files_below(space.folder / "files") == {two.sha256}, "what is listed stays"
     space.remove([two.id])
     assert files_below(space.folder / "files") == set()
 

@@ -11,40 +11,38 @@ from cellapp.batch import Result
 from cellapp.export import archive, counts_csv, files_of
 from cellapp.figure_spread import dot_plot
 from cellapp.figures import COMPARISONS, compare
-from cellapp.image import read_image
-from cellapp.methods import METHODS, Options
+from cellapp.methods import METHODS
 from cellapp.prediction import Prediction
 from cellapp.spread import Spread
-from cellapp.ui.count_form import Upload
-from cellapp.ui.count_run import key_of
 from cellapp.ui.counters import parameters
-from cellapp.ui.shelf import Shelf
+from cellapp.ui.desk import Desk
 from cellapp.ui.text import interval_source, interval_text, plain
+from cellapp.workspace_state import StoredFile
 
 
-def show(upload: Upload, rows: list[store.Weights], options: Options, shelf: Shelf, narrow: bool) -> None:
+def show(desk: Desk, file: StoredFile, rows: list[store.Weights], narrow: bool) -> None:
     """Everything about the methods that have counted so far."""
     if not rows:
         st.info("Choose at least one method.", icon=":material/arrow_back:")
-    done = [(row, shelf.row(key_of(upload, row, options))) for row in rows if key_of(upload, row, options) in shelf]
+    done = [(row, result) for row in rows if (result := desk.space.find(desk.key(file, row))) is not None]
     if not done:
         return
     counted = [(row, result.prediction) for row, result in done if result.prediction is not None]
     if counted:
-        _agreement(upload, counted, narrow)
+        _agreement(file, counted, narrow)
     _table(done)
-    _failures(upload, done, options, shelf)
+    _failures(desk, file, done)
     if counted:
-        _panes(upload, [row for row, _ in counted], options, shelf, narrow)
+        _panes(desk, file, [row for row, _ in counted], narrow)
         _meanings(counted)
-    _downloads(upload, done, options, shelf)
+    _downloads(desk, file, done)
 
 
-def _agreement(upload: Upload, counted: list[tuple[store.Weights, Prediction]], narrow: bool) -> None:
+def _agreement(file: StoredFile, counted: list[tuple[store.Weights, Prediction]], narrow: bool) -> None:
     spread = Spread.of([prediction.count for _, prediction in counted])
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         with st.container(key="hero", width="content"):
-            st.metric(f"Median for {plain(upload.name)}", f"{max(0, round(spread.median)):,}", width="content",
+            st.metric(f"Median for {plain(file.name)}", f"{max(0, round(spread.median)):,}", width="content",
                       help="The middle one of the methods' counts.")
         if len(counted) > 1:
             low, high = max(0, round(spread.low)), max(0, round(spread.high))
@@ -81,18 +79,18 @@ def _line(row: store.Weights, result: Result) -> dict:
             "Trained on": row.trained_on, "Message": result.message if prediction is None else ""}
 
 
-def _failures(upload: Upload, done: list[tuple[store.Weights, Result]], options: Options, shelf: Shelf) -> None:
+def _failures(desk: Desk, file: StoredFile, done: list[tuple[store.Weights, Result]]) -> None:
     """One sentence for each method that could not count; the others count all the same."""
     failed = [(row, result) for row, result in done if result.prediction is None]
     for row, result in failed:
         st.error(f"**{plain(row.title)}**: {plain(result.message)}", icon=":material/error:")
     if failed:
-        st.button("Try again", icon=":material/refresh:", on_click=shelf.forget,
-                  args=([key_of(upload, row, options) for row, _ in failed],))
+        st.button("Try again", icon=":material/refresh:", on_click=desk.space.forget,
+                  args=([desk.key(file, row) for row, _ in failed],))
 
 
-def _panes(upload: Upload, rows: list[store.Weights], options: Options, shelf: Shelf, narrow: bool) -> None:
-    predictions = {row.title: shelf.prediction(key_of(upload, row, options)) for row in rows}
+def _panes(desk: Desk, file: StoredFile, rows: list[store.Weights], narrow: bool) -> None:
+    predictions = {row.title: desk.space.prediction(desk.key(file, row)) for row in rows}
     with st.container(horizontal=True, vertical_alignment="center"):
         there = [name for name, kind in COMPARISONS.items() if any(kind.views(p) for p in predictions.values())]
         chosen = st.segmented_control("Panes", there, default=there[0], key="kinds", required=True,
@@ -100,10 +98,11 @@ def _panes(upload: Upload, rows: list[store.Weights], options: Options, shelf: S
         common = chosen == "Cells found" or st.toggle(
             "Same colours for all", value=True, key="common", persist_state="page",
             help="Equal colours mean equal numbers in all maps. Switch it off to see faint maps.")
-    figure = compare(read_image(upload.content(), upload.name), predictions, channel=options.channel, show=chosen,
-                     common=common, stacked=narrow)
+    options = desk.options(file)
+    figure = compare(desk.space.image(file, options), predictions, channel=options.channel, show=chosen, common=common,
+                     stacked=narrow)
     st.plotly_chart(figure, key="panes", config={"scrollZoom": not narrow, "displaylogo": False},
-                    alt=f"{chosen} of {upload.name}: " + ", ".join(f"{title} {p.rounded} cells"
+                    alt=f"{chosen} of {file.name}: " + ", ".join(f"{title} {p.rounded} cells"
                                                                   for title, p in predictions.items()))
     silent = [plain(title) for title, p in predictions.items() if not COMPARISONS[chosen].views(p)]
     if silent:
@@ -121,7 +120,7 @@ def _meanings(counted: list[tuple[store.Weights, Prediction]]) -> None:
             st.caption(f":orange[:material/warning:] {plain(doubt)}")
 
 
-def _downloads(upload: Upload, done: list[tuple[store.Weights, Result]], options: Options, shelf: Shelf) -> None:
+def _downloads(desk: Desk, file: StoredFile, done: list[tuple[store.Weights, Result]]) -> None:
     """Files are made when their button is pressed, not on every run."""
     table = counts_csv([result for _, result in done])
 
@@ -129,7 +128,7 @@ def _downloads(upload: Upload, done: list[tuple[store.Weights, Result]], options
         files, taken = {}, set()
         for row, result in done:
             if result.prediction is not None:
-                full = shelf.get(key_of(upload, row, options), upload.content())
+                full = desk.space.get(desk.key(file, row), file)
                 files |= files_of(full, taken, by="weights")
         return archive(table, files, "compare.csv")
 

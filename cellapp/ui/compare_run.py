@@ -1,7 +1,7 @@
 """Counting one image with several methods: one method in each run of the page, so that results stream in.
 
 A click on any widget ends the running script at its next Streamlit call, which is the progress bar. What is counted
-by then lies on the shelf, where the Count page finds it too.
+by then lies in the workspace, where the Count page finds it too.
 """
 
 from dataclasses import dataclass
@@ -10,44 +10,43 @@ import streamlit as st
 
 from cellapp import weights as store
 from cellapp.batch import Result, count_one
-from cellapp.errors import CellappError
-from cellapp.methods import Options
-from cellapp.ui.count_form import Upload, go_on, remember_channels
-from cellapp.ui.count_run import key_of
+from cellapp.errors import CellappError, WorkspaceError
 from cellapp.ui.counters import load_counter, parameters
-from cellapp.ui.shelf import Shelf
+from cellapp.ui.desk import Desk
 from cellapp.ui.text import plain
+from cellapp.ui.visit import go_on
+from cellapp.workspace_state import StoredFile
 
 
 @dataclass(frozen=True)
 class Work:
     """What is still to be done, and where its progress is shown; ``row`` is the next one, None if nothing is left."""
 
-    upload: Upload
-    options: Options
+    desk: Desk
+    file: StoredFile
     row: store.Weights | None = None
     done: int = 0
     total: int = 0
     bar: object = None
 
 
-def begin(upload: Upload, rows: list[store.Weights], options: Options, shelf: Shelf) -> Work:
+def begin(desk: Desk, file: StoredFile, rows: list[store.Weights]) -> Work:
     """The progress bar and its Cancel button, if something is left to be counted and the user has not stopped it."""
-    pending = [row for row in rows if key_of(upload, row, options) not in shelf]
+    pending = [row for row in rows if desk.key(file, row) not in desk.space]
     if not pending:
-        return Work(upload, options)
+        return Work(desk, file)
     left, right = st.columns([3, 1], vertical_alignment="center")
-    if st.session_state.get("stopped") == "compare":
+    if st.session_state.get("compare stopped"):
         left.info(f"Stopped: {len(pending)} of {len(rows)} methods have not counted yet.", icon=":material/pause:")
         right.button("Go on", on_click=go_on, type="primary", width="stretch")
-        return Work(upload, options)
+        return Work(desk, file)
     right.button("Cancel", on_click=_stop, icon=":material/stop:", width="stretch")
     done = len(rows) - len(pending)
     text = f"{plain(pending[0].title)} ({done + 1} of {len(rows)})"
-    return Work(upload, options, pending[0], done, len(rows), left.progress(done / len(rows), text=text))
+    return Work(desk, file, pending[0], done, len(rows), left.progress(done / len(rows), text=text))
 
 
-def go_on_with(work: Work, shelf: Shelf) -> None:
+def go_on_with(work: Work) -> None:
     """Count with the next weights and run the page again; a method that fails becomes a row that says why."""
     row = work.row
     if row is None:
@@ -58,18 +57,22 @@ def go_on_with(work: Work, shelf: Shelf) -> None:
         work.bar.progress((work.done + done / tiles) / work.total,
                           text=f"{plain(row.title)} ({work.done + 1} of {work.total}{part})")
 
+    desk, file = work.desk, work.file
     try:
-        counter = load_counter(row)
-    except CellappError as error:
-        result = Result(work.upload.name, "error", str(error), method=row.method, weights=row.id)
-    else:
-        result = count_one(work.upload.content(), counter, work.options, name=work.upload.name, progress=progress)
-        parameters(row)                                      # kept for the table, while the counter is at hand
-    shelf.put(key_of(work.upload, row, work.options), result)
-    if result.image is not None:
-        remember_channels(work.upload, result.image.channels)
+        try:
+            counter = load_counter(row)
+        except CellappError as error:
+            result = Result(file.name, "error", str(error), method=row.method, weights=row.id)
+        else:
+            result = count_one(desk.space.path(file), counter, desk.options(file, row), name=file.name,
+                               progress=progress)
+            parameters(row)                                  # kept for the table, while the counter is at hand
+        desk.space.put(desk.key(file, row), result)
+    except WorkspaceError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
     st.rerun()
 
 
 def _stop() -> None:
-    st.session_state["stopped"] = "compare"
+    st.session_state["compare stopped"] = True

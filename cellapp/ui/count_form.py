@@ -1,133 +1,61 @@
-"""The controls of the Count page, in the order of use: images, channel and cell size, weights."""
-
-from dataclasses import dataclass
-from pathlib import Path
+"""The settings of the Count page, top to bottom in the order of use: channel, cell size, method."""
 
 import streamlit as st
 
 from cellapp import DEFAULT_WEIGHTS
 from cellapp import weights as store
-from cellapp.dots import read_dots
+from cellapp.ui import count_files, visit
 from cellapp.ui.text import plain
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+_POLARITIES = {"auto": "Told from the image", "bright": "Bright", "dark": "Dark"}
 
 
-@dataclass(frozen=True)
-class Upload:
-    """One file to count; ``id`` is unique in the session and changes with the content."""
-
-    id: str
-    name: str
-    read: object                                             # () -> bytes
-
-    def content(self) -> bytes:
-        return self.read()
-
-
-def go_on() -> None:
-    """Forget that the user had stopped the counting: new work starts by itself."""
-    st.session_state["stopped"] = ""
-
-
-def welcome() -> None:
-    """What a first visitor reads."""
-    st.title("How many cells are there?")
-    st.markdown("Drop microscopy images or try a sample. You get the **count**, a **density map** that sums to it, "
-                "and the **cells found** one by one, side by side; tables and maps to download.")
-    samples()
-
-
-def samples() -> None:
-    """What happens to files, and the sample images."""
-    st.caption("Your files stay in the memory of this server while the page is open, and their maps in a temporary "
-               "folder. They are deleted afterwards, and not passed on.")
-    shown = sample_files()
-    for column, path in zip(st.columns(len(shown)), shown, strict=True):
-        column.image(str(path), caption=f"Sample: simulated, {_true_count(path)} cells", width="stretch",
-                     alt="A simulated fluorescence image of bright cells on a dark ground")
-
-
-def _true_count(path: Path) -> int:
-    return len(read_dots(path.with_name(f"{path.stem}_dots.csv")))
-
-
-def images() -> list[Upload]:
-    """The drop zone and the sample button. What was dropped on one page is there on the others too."""
-    files = st.file_uploader("Drop images here", accept_multiple_files=True, key="files", on_change=_dropped,
-                             help="PNG, JPEG, BMP or TIFF, 8 to 32 bits, grey or colour. Files stay in the memory "
-                                  "of this server for your session and are never passed on.")
-    if files:
-        st.session_state["kept"] = [Upload(f.file_id, f.name, f.getvalue) for f in files]
-        return st.session_state["kept"]
-    if kept := st.session_state.get("kept"):                 # the drop zone of another page is empty
-        names = ", ".join(plain(u.name) for u in kept[:3]) + (" …" if len(kept) > 3 else "")
-        st.caption(f":material/image: {names}")
-        st.button("Remove", icon=":material/close:", on_click=_dropped, width="stretch",
-                  help="Take away the images dropped before.")
-        return kept
-    st.button("Try a sample", icon=":material/science:", on_click=_take_sample, width="stretch",
-              help="A simulated image, so the true number of cells is known.")
-    if not st.session_state.get("sample"):
-        return []
-    return [Upload(f"sample-{p.stem}", p.name, p.read_bytes) for p in sample_files()]
-
-
-def _dropped() -> None:
-    """Other files were dropped, or the last one was taken away."""
-    st.session_state["kept"] = []
-    go_on()
-
-
-def sample_files() -> list[Path]:
-    """The bundled example images (not their label masks) of the kind the chosen weights were trained on."""
+def current() -> store.Weights:
+    """The weights as they were chosen last."""
     rows = store.manifest()
-    row = rows.get(st.session_state.get("weights", DEFAULT_WEIGHTS)) or rows.get(DEFAULT_WEIGHTS)
-    kind = row.check.image.rsplit("-", 2)[0] if row is not None and row.check else "vgg-cells"
-    fitting = sorted(p for p in EXAMPLES.glob(f"{kind}-*.png") if not p.stem.endswith("_labels"))
-    return fitting or sorted(EXAMPLES.glob("vgg-cells-*[0-9].png"))
+    return rows.get(st.session_state.get("weights")) or rows.get(DEFAULT_WEIGHTS) or next(iter(rows.values()))
 
 
-def _take_sample() -> None:
-    st.session_state["sample"] = True
-    go_on()
-
-
-def weights() -> store.Weights:
-    """Which weights count; the first choice is trained on nothing but simulated images."""
+def weights(diameter: float | None = None) -> store.Weights:
+    """Which weights count; those whose training range holds cells of ``diameter`` px are marked."""
     rows = store.manifest()
-    names = list(rows)
-    first = names.index(DEFAULT_WEIGHTS) if DEFAULT_WEIGHTS in names else 0
-    chosen = st.selectbox("Method and weights", names, index=first, key="weights", on_change=go_on,
-                          persist_state="session", format_func=lambda name: rows[name].title)
+    fitting = _fitting(rows, diameter)
+    if st.session_state.get("weights") not in rows or st.session_state.get("marked") != fitting:
+        # A browser knows options by their words: with other marks, the choice is told to it anew.
+        st.session_state["weights"], st.session_state["marked"] = current().id, fitting
+    chosen = st.selectbox("Method and weights", list(rows), key="weights", persist_state="session",
+                          on_change=visit.keep, args=("weights", count_files.fitting_samples),
+                          format_func=lambda name: f"{'✓ ' if name in fitting else ''}{rows[name].title}",
+                          help="✓ marks weights that can be used for cells of this size." if fitting else None)
     row = rows[chosen]
     score = "; ".join(f"off by {s.mae:.1f} cells an image on {s.data}" for s in row.scores) or "not measured yet"
-    st.caption(f"Trained on {plain(row.trained_on)}: cells about {row.input.cell_diameter:.0f} px across, "
-               f"{row.input.polarity}. Measured: {score}.")
+    st.caption(f"For cells of about {row.input.cell_diameter:.0f} px, {row.input.polarity}; {plain(score)}.")
     return row
 
 
-def reading(channels: tuple[str, ...]) -> None:
-    """Channel (where an image has several) and cell size; `options` reads what is chosen here."""
-    if len(channels) > 1:
-        st.selectbox("Channel that shows the cells", ["auto", "mean", *channels], key="channel", on_change=go_on,
-                     help="auto takes the one channel that holds nearly all the variation, or else their mean.")
+def _fitting(rows: dict[str, store.Weights], diameter: float | None) -> set[str]:
+    if diameter is None:
+        return set()
+    from cellapp.likeness import fits
+
+    return {name for name, row in rows.items() if fits(row, diameter)}
+
+
+def cell_size(suggested: float | None = None) -> None:
+    """The typical diameter, and whether cells are bright or dark; what the image suggests stands in the empty field."""
+    if (drawn := st.session_state.pop("drawn diameter", None)) is not None:
+        st.session_state["diameter"] = drawn                 # before the widget is there
+        visit.keep("diameter")
+    hint = "estimated from the image" if suggested is None else f"{suggested:.0f}, estimated"
     st.number_input("Typical cell diameter (px)", min_value=2.0, max_value=1000.0, value=None, step=1.0,
-                    placeholder="estimated from the image", key="diameter", on_change=go_on, persist_state="session",
-                    help="The image is brought to the scale at which these weights were trained, and the maps back to "
-                         "yours. If the estimate under the count is wrong, give the diameter here.")
-
-
-def remember_channels(upload: Upload, names: tuple[str, ...]) -> None:
-    """Keep a file's channel names, which are known only once it has been read."""
-    st.session_state.setdefault("channels", {})[upload.id] = names
-
-
-def channels(uploads: list[Upload]) -> tuple[str, ...]:
-    """The channel names of the files with several channels, each once."""
-    known = st.session_state.get("channels", {})
-    names = {name: None for u in uploads for name in known.get(u.id, ()) if len(known[u.id]) > 1}
-    return tuple(names)
+                    format="%.1f", placeholder=hint, key="diameter", on_change=visit.keep, args=("diameter",),
+                    persist_state="session",
+                    help="The image is brought to the scale at which the weights were trained, and the maps back to "
+                         "yours. Type the diameter, draw a line across a cell, or leave it to the estimate.")
+    st.selectbox("Cells are", list(_POLARITIES), key="polarity", on_change=visit.keep, args=("polarity",),
+                 persist_state="session", format_func=_POLARITIES.get,
+                 help="Against their ground. Dark cells are counted in the negative of the image by weights that were "
+                      "trained on bright ones.")
 
 
 def extras(row: store.Weights) -> None:
@@ -135,19 +63,10 @@ def extras(row: store.Weights) -> None:
     from cellapp.methods import METHODS, Options
 
     if "saliency" in METHODS[row.method].extras:
-        st.toggle("Saliency of the count", key="saliency", on_change=go_on, persist_state="session",
+        st.toggle("Saliency of the count", key="saliency", on_change=visit.keep, args=("saliency",),
+                  persist_state="session",
                   help="Also show on which pixels the count depends. It takes a second pass, so counting takes longer.")
     if "stride" in METHODS[row.method].extras:
-        st.select_slider("Count every n-th window", Options.strides(), key="stride", on_change=go_on,
-                         persist_state="session",
+        st.select_slider("Count every n-th window", Options.strides(), key="stride", on_change=visit.keep,
+                         args=("stride",), persist_state="session",
                          help="1 counts each cell in 1,024 windows, as published. A larger step is less exact.")
-
-
-def options(row: store.Weights | None = None):
-    """The reading options chosen so far; ``row`` where one method alone is asked."""
-    from cellapp.methods import METHODS, Options
-
-    own = METHODS[row.method].extras if row is not None else ()
-    chosen = {name: st.session_state[name] for name in own if name in st.session_state}
-    return Options(channel=st.session_state.get("channel") or "auto",
-                   cell_diameter=st.session_state.get("diameter") or None, **chosen)

@@ -1,80 +1,49 @@
-"""The results of the Count page: the number, the linked panes, the table of all images, the downloads."""
+"""The image that is looked at: the number, the linked panes, the doubts; leaving an image out."""
 
-import datetime
-import hashlib
-
-import pandas as pd
 import streamlit as st
 
-from cellapp import weights as store
 from cellapp.batch import Result
-from cellapp.dots import points_csv
-from cellapp.export import archive, counts_csv, density_tiff, files_of, labels_tiff, stem_of
-from cellapp.figures import CELLS, DENSITY, OUTLINES, panes, views_of
-from cellapp.methods import METHODS, Options
-from cellapp.overlays import overlay, png
+from cellapp.errors import CellappError
+from cellapp.figures import panes, views_of
+from cellapp.methods import METHODS
 from cellapp.prediction import VIEWS, Prediction
+from cellapp.ui import count_downloads, count_regions, count_scale, visit
 from cellapp.ui.about_weights import about
-from cellapp.ui.count_form import Upload
-from cellapp.ui.count_run import key_of
-from cellapp.ui.shelf import Shelf
+from cellapp.ui.desk import Desk
 from cellapp.ui.text import interval_source, interval_text, plain
 
-_FILES = {DENSITY: "Density map", OUTLINES: "Labels", CELLS: "Points"}
-MOST_ERRORS = 5                                              # sentences above the results; the table has them all
+LOOKS = ("Maps", "Regions", "Cell size")
 
 
-def show(uploads: list[Upload], row: store.Weights, options: Options, shelf: Shelf, narrow: bool) -> None:
-    """Everything about the images counted so far."""
-    done = [(u, shelf.row(key_of(u, row, options))) for u in uploads if key_of(u, row, options) in shelf]
-    if not done:
-        return
-    results = [result for _, result in done]
-    _failures(results)
-    upload, short = done[_chosen(results)]
-    there: tuple[str, ...] = ()
-    if short.prediction is not None:
-        result = shelf.get(key_of(upload, row, options), upload.content())
-        there = views_of(result.prediction)
-        _head(result, row, results)
-        _panes(result, there, narrow)
-    if len(done) > 1:
-        _table(results)
-    _downloads(done, upload, row, options, shelf, there)
-    about(row)
+def show(desk: Desk, narrow: bool) -> None:
+    """Everything about the image shown."""
+    file, result = desk.shown, desk.result(desk.shown)
+    if result is None or result.prediction is None:
+        _title(desk)
+        if result is not None and desk.problem(file) + result.message:
+            st.error(plain(result.message), icon=":material/error:")
+        if not desk.problem(file) and not desk.asks(file):
+            count_scale.measure(desk, file)
+    else:
+        try:
+            result = desk.full(file)
+        except CellappError as error:
+            st.error(plain(str(error)), icon=":material/error:")
+            return
+        _head(desk, result)
+        _look(desk, result, narrow)
+    count_downloads.show(desk, result)
+    about(desk.row)
 
 
-def _failures(results: list[Result]) -> None:
-    """One sentence for each file that could not be counted; the others are counted all the same."""
-    failed = [plain(r.message) for r in results if r.prediction is None]
-    for message in failed[:MOST_ERRORS]:
-        st.error(message, icon=":material/error:")
-    if len(failed) > MOST_ERRORS:
-        st.error(f"{len(failed) - MOST_ERRORS} more files could not be counted; the table says why.")
+def _title(desk: Desk) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"##### {plain(desk.shown.name)}", width="content")
+        _leave_out(desk)
 
 
-def _chosen(results: list[Result]) -> int:
-    """Which image is shown: chosen in the list or in the table; at first the first one that was counted."""
-    if len(results) == 1:
-        return 0
-    picked = st.session_state.get("table", {}).get("selection", {}).get("rows", [])
-    if picked != st.session_state.get("picked", []):         # the table was clicked since the last run
-        st.session_state["picked"] = picked
-        if picked and picked[0] < len(results):
-            st.session_state["shown"] = picked[0]
-    if not 0 <= st.session_state.get("shown", -1) < len(results):
-        st.session_state["shown"] = next((k for k, r in enumerate(results) if r.prediction), 0)
-    return st.selectbox("Image shown", range(len(results)), key="shown",
-                        format_func=lambda k: f"{k + 1}. {_label(results[k])}")
-
-
-def _label(result: Result) -> str:
-    return f"{result.name}: {result.prediction.rounded} cells" if result.prediction else f"{result.name}: not counted"
-
-
-def _head(result: Result, row: store.Weights, all_results: list[Result]) -> None:
-    prediction = result.prediction
-    counted = [r.prediction for r in all_results if r.prediction]
+def _head(desk: Desk, result: Result) -> None:
+    prediction, row = result.prediction, desk.row
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         with st.container(key="hero", width="content"):
             interval = interval_text(prediction.interval)
@@ -83,17 +52,45 @@ def _head(result: Result, row: store.Weights, all_results: list[Result]) -> None
         if prediction.points is not None and prediction.labels is None:
             st.metric("Peaks found", f"{len(prediction.points):,}", width="content",
                       help="Cells found one by one as peaks of the map: a second opinion on the count.")
-        if len(counted) > 1:
-            st.metric(f"All {len(counted)} images", f"{round(sum(p.count for p in counted)):,}", width="content")
+        if result.n_manual is not None:
+            st.metric("By hand", f"{result.n_manual:,.6g}", width="content",
+                      help="From the dots or the table of counts that came with the image.")
+        kept = [desk.result(f).prediction.count for f in desk.counted if f.id not in desk.state.excluded]
+        if len(desk.files) > 1 and len(kept) > 1:
+            st.metric(f"{len(kept)} images", f"{round(sum(kept)):,}", width="content",
+                      help="The sum of all images that are counted and not excluded.")
+        if len(desk.files) > 1 or desk.shown.id in desk.state.excluded:
+            _leave_out(desk)
     height, width = prediction.shape
     size = f"cells about {prediction.cell_diameter:.0f} px · " if prediction.cell_diameter else ""
     st.caption(f"{_basis(prediction)} · {plain(row.title)} · {width}×{height} px, "
                f"{result.image.bit_depth} bits · {size}{prediction.seconds:.2f} s on {prediction.device} · "
                f"{interval_source(prediction.interval)}")
     for doubt in prediction.doubts:
-        st.warning(doubt, icon=":material/warning:")
-    if prediction.notes:
-        st.caption(f":material/info: {plain(' '.join(prediction.notes))}")
+        st.warning(plain(doubt), icon=":material/warning:")
+
+
+def _leave_out(desk: Desk) -> None:
+    """Exclude the image with a reason, or take it back in."""
+    file = desk.shown
+    if reason := desk.state.excluded.get(file.id):
+        st.badge(f"Excluded: {plain(reason)}", icon=":material/block:", color="orange")
+        st.button("Take back in", on_click=_exclude, args=(file.id, ""), type="tertiary", icon=":material/undo:")
+        return
+    with st.popover("Exclude", icon=":material/block:", type="tertiary", key=f"exclude {file.id}"):
+        st.caption("An excluded image stays in the table and in counts.csv, with your reason.")
+        key = f"reason {file.id}"
+        st.text_input("Reason", key=key, placeholder="out of focus", max_chars=200)
+        st.button("Exclude this image", on_click=lambda: _exclude(file.id, st.session_state[key] or "no reason given"),
+                  type="primary", key="exclude-now")
+
+
+def _exclude(file_id: str, reason: str) -> None:
+    def put(state) -> None:
+        left = {other: why for other, why in state.excluded.items() if other != file_id}
+        state.excluded = left | ({file_id: reason} if reason else {})
+
+    visit.change(put)
 
 
 def _basis(prediction: Prediction) -> str:
@@ -102,72 +99,37 @@ def _basis(prediction: Prediction) -> str:
     return f"Sum of the density map: {prediction.count:.2f}"
 
 
-def _panes(result: Result, there: tuple[str, ...], narrow: bool) -> None:
+def _look(desk: Desk, result: Result, narrow: bool) -> None:
+    """What lies below the number: the maps, the regions, or the ruler; only the chosen one is made."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        look = st.segmented_control("Look at", LOOKS, default=LOOKS[0], key="look", required=True,
+                                    persist_state="session", label_visibility="collapsed")
+        views = _views(result) if look == LOOKS[0] else ()
+    if look == LOOKS[0]:
+        _panes(desk, result, views, narrow)
+    elif look == LOOKS[1]:
+        count_regions.show(desk, result)
+    else:
+        count_scale.measure(desk, desk.shown)
+
+
+def _views(result: Result) -> tuple[str, ...]:
+    there = views_of(result.prediction)
     # The key names the choice, so that another method's views do not inherit it.
-    views = st.segmented_control("Views", there, selection_mode="multi", default=there, key=f"views {there}",
-                                 persist_state="page", label_visibility="collapsed")
+    return tuple(st.pills("Views", there, selection_mode="multi", default=there, key=f"views {there}",
+                          persist_state="page", label_visibility="collapsed"))
+
+
+def _panes(desk: Desk, result: Result, views: tuple[str, ...], narrow: bool) -> None:
     if not views:
         st.caption("Choose a view.")
         return
-    figure = panes(result.image, result.prediction, channel=result.options.channel, views=tuple(views),
-                   stacked=narrow)
+    figure = panes(result.image, result.prediction, channel=result.options.channel, views=views, stacked=narrow,
+                   regions=desk.regions(desk.shown)[0])
     st.plotly_chart(figure, key="panes", config={"scrollZoom": not narrow, "displaylogo": False},
                     alt=f"{', '.join(views)} of {result.name}: {result.prediction.rounded} cells")
+    if result.prediction.notes:
+        st.caption(f":material/info: {plain(' '.join(result.prediction.notes))}")
     for view in VIEWS.values():
         if view.title in views:
             st.caption(f"**{view.title}.** {view.meaning}")
-
-
-def _table(results: list[Result]) -> None:
-    frame = pd.DataFrame([
-        {"Image": r.name, "Cells": r.prediction and r.prediction.rounded,
-         "Interval": (r.prediction and interval_text(r.prediction.interval)) or None,
-         "Peaks or outlines": _found(r.prediction), "Size (px)": r.image and f"{r.image.shape[1]}×{r.image.shape[0]}",
-         "Bits": r.image and r.image.bit_depth, "Seconds": r.prediction and r.prediction.seconds,
-         "Status": r.status, "Message": r.message} for r in results])
-    empty = [name for name in ("Interval", "Peaks or outlines") if frame[name].isna().all()]
-    st.dataframe(frame.drop(columns=empty), hide_index=True, key="table", on_select="rerun",
-                 selection_mode="single-row", placeholder="–",
-                 column_config={"Seconds": st.column_config.NumberColumn(format="%.2f")},
-                 alt="All images with their counts; choose a row to show that image")
-
-
-def _found(prediction: Prediction | None) -> int | None:
-    return None if prediction is None or prediction.points is None else len(prediction.points)
-
-
-def _downloads(done, upload: Upload, row: store.Weights, options: Options, shelf: Shelf,
-               there: tuple[str, ...]) -> None:
-    """Files are made when their button is pressed, not on every run. ``there`` are the views of the image shown."""
-    rows = [result for _, result in done]
-
-    def full() -> Result:
-        return shelf.get(key_of(upload, row, options), upload.content())
-
-    def everything() -> bytes:
-        files, taken = {}, set()
-        for other, result in done:
-            if result.prediction:
-                files |= files_of(shelf.get(key_of(other, row, options), other.content()), taken)
-        return archive(counts_csv(rows), files)
-
-    table = counts_csv(rows)
-    buttons = [("counts.csv", lambda: table.encode("utf-8-sig"), "counts.csv", "text/csv")]
-    if there:
-        stem = stem_of(shelf.row(key_of(upload, row, options)))
-        buttons.append(("Overlay", lambda: _overlay_png(full()), f"{stem}_overlay.png", "image/png"))
-        for view, end, data in ((DENSITY, "density.tif", lambda: density_tiff(full().prediction.density)),
-                                (OUTLINES, "labels.tif", lambda: labels_tiff(full().prediction.labels)),
-                                (CELLS, "points.csv", lambda: points_csv(full().prediction.points).encode())):
-            if view in there:
-                mime = "text/csv" if end.endswith("csv") else "image/tiff"
-                buttons.append((_FILES[view], data, f"{stem}_{end}", mime))
-    day, mark = datetime.date.today().isoformat(), hashlib.sha256(table.encode()).hexdigest()[:8]
-    buttons.append(("All as zip", everything, f"counts_{day}_{mark}.zip", "application/zip"))
-    for column, (label, data, name, mime) in zip(st.columns(5), buttons, strict=False):
-        column.download_button(label, data, name, mime, key=f"download-{label}", on_click="ignore",
-                               icon=":material/download:", width="stretch")
-
-
-def _overlay_png(result: Result) -> bytes:
-    return png(overlay(result.image, result.prediction, result.options.channel))

@@ -1,71 +1,71 @@
-"""Counting in the page: one image after the other, with progress, and stopped by a click.
-
-A click on any widget ends the running script at its next Streamlit call, which here is the progress bar.
-What is counted by then lies on the shelf, so nothing is lost and nothing is counted twice.
-"""
-
-import hashlib
+"""Counting on the page: by itself for a few small images, else when a button is pressed; progress and Cancel."""
 
 import streamlit as st
 
-from cellapp import weights as store
-from cellapp.batch import Result, count_one
-from cellapp.methods import Options
-from cellapp.ui.count_form import Upload, go_on, remember_channels
-from cellapp.ui.counters import load_counter
-from cellapp.ui.shelf import Shelf
+from cellapp.ui import jobs, visit
+from cellapp.ui.desk import Desk
 from cellapp.ui.text import plain
+from cellapp.workspace_state import StoredFile
+
+FEW, SMALL = 4, 4_000_000                                    # images, and pixels of all: counted without a click
+PATIENCE = 1.5                                               # s the page waits for a job before it shows progress
 
 
-def key_of(upload: Upload, row: store.Weights, options: Options) -> str:
-    """Names the result of this file with these weights and options, in this session."""
-    text = "\n".join((upload.id, row.id, row.sha256, options.model_dump_json()))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def count_all(uploads: list[Upload], row: store.Weights, options: Options, shelf: Shelf) -> None:
-    """Count what is not on the shelf yet, unless the user has stopped it."""
-    pending = [u for u in uploads if key_of(u, row, options) not in shelf]
-    if not pending:
+def by_itself(desk: Desk) -> None:
+    """A few small images without open questions need no click."""
+    if desk.state.stopped or len(desk.files) > FEW or any(desk.asks(file) for file in desk.files):
         return
-    if st.session_state.get("stopped") == "count":
-        left, right = st.columns([3, 1], vertical_alignment="center")
-        left.info(f"Stopped: {len(pending)} of {len(uploads)} images are not counted yet.", icon=":material/pause:")
-        right.button("Go on", on_click=go_on, type="primary", width="stretch")
+    pixels = sum(h * w for h, w in (desk.info(f).shape for f in desk.files if not desk.problem(f)))
+    pieces = _pieces(desk, desk.missing)
+    job = jobs.of(desk.space.id)
+    if pieces and pixels <= SMALL and not (job and (job.running or (job.error and job.keys & {p.key for p in pieces}))):
+        jobs.start(desk.space, desk.row, pieces, PATIENCE)
+
+
+def buttons(desk: Desk) -> None:
+    """“Count this image” and “Count all”, each where there is something left to count."""
+    job = jobs.of(desk.space.id)
+    if job is not None and job.running:
         return
-    place = st.container()
-    with place:
-        left, right = st.columns([3, 1], vertical_alignment="center")
-        right.button("Cancel", on_click=_stop, icon=":material/stop:", width="stretch")
-        bar = left.progress(0.0, text="Loading the weights …")
-    counter = load_counter(row)
-    first = len(uploads) - len(pending)
-    table = st.empty()
-    for k, upload in enumerate(pending, start=first):
-        result = _count(upload, counter, options, bar, k, len(uploads))
-        shelf.put(key_of(upload, row, options), result)
-        if result.image is not None:
-            remember_channels(upload, result.image.channels)
-        if len(uploads) > 1:
-            table.caption(" · ".join(plain(_short(shelf.row(key_of(u, row, options)))) for u in uploads[: k + 1][-8:]
-                                     if key_of(u, row, options) in shelf))
-    st.rerun()
+    missing, shown, begun = desk.missing, desk.shown, bool(desk.counted)
+    if shown in missing:
+        st.button("Count this image", icon=":material/play_arrow:", type="secondary" if begun else "primary",
+                  width="stretch", on_click=_count, args=(desk, [shown]), key="count-one")
+    if missing and missing != [shown]:
+        rest = f"the other {len(missing)}" if begun else f"all {len(missing)}"
+        st.button(f"Count {rest}", icon=":material/playlist_play:", type="primary" if begun else "secondary",
+                  width="stretch", on_click=_count, args=(desk, missing), key="count-all")
 
 
-def _count(upload: Upload, counter, options: Options, bar, k: int, total: int) -> Result:
-    def progress(done: int, tiles: int) -> None:
-        which = f"Image {k + 1} of {total}: " if total > 1 else "Counting "
-        part = f", tile {done} of {tiles}" if tiles > 1 else ""
-        bar.progress((k + done / tiles) / total, text=plain(f"{which}{upload.name}{part}"))
+def progress(desk: Desk) -> bool:
+    """How far the job is, with Cancel, or why it ended; True while it works. Called again and again."""
+    job = jobs.of(desk.space.id)
+    if job is None:
+        return False
+    if not job.running:
+        if job.error:
+            st.error(plain(job.error), icon=":material/error:")
+        return False
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    tile, tiles = job.part
+    which = f"Image {min(job.done + 1, job.total):,} of {job.total:,}: " if job.total > 1 else "Counting "
+    part = f", tile {tile} of {tiles}" if tiles > 1 else ""
+    left.progress(min(1.0, (job.done + tile / max(1, tiles)) / job.total), text=plain(f"{which}{job.name}{part}"))
+    right.button("Cancel", on_click=_stop, icon=":material/stop:", width="stretch", key="cancel")
+    return True
 
-    progress(0, 1)
-    return count_one(upload.content(), counter, options, name=upload.name, progress=progress)
+
+def _count(desk: Desk, files: list[StoredFile]) -> None:
+    visit.change(stopped=False)
+    jobs.start(desk.space, desk.row, _pieces(desk, files), PATIENCE)
 
 
-def _short(result: Result) -> str:
-    return f"{result.name}: {result.prediction.rounded}" if result.prediction else f"{result.name}: not counted"
+def _pieces(desk: Desk, files: list[StoredFile]) -> list[jobs.Piece]:
+    """The image that is looked at goes first."""
+    first = sorted(files, key=lambda file: file.id != desk.shown.id)
+    return [jobs.Piece(file, desk.key(file), desk.options(file)) for file in first]
 
 
 def _stop() -> None:
-    st.session_state["stopped"] = "count"
-
+    jobs.cancel(visit.space().id)
+    visit.change(stopped=True)

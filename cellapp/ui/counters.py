@@ -1,26 +1,31 @@
-"""Loaded weights, shared by all visitors."""
+"""Loaded weights, shared by all visitors and by the threads that count for them."""
 
-import streamlit as st
+import threading
+from functools import lru_cache
 
 from cellapp import weights as store
+
+_lock = threading.Lock()
 
 
 def load_counter(row: store.Weights):
     """The counter of a manifest row; loaded once for all sessions, read-only."""
-    return _load(row.id, row.sha256)
+    with _lock:                                              # two visitors at once load it once
+        return _load(row.id, row.sha256)
 
 
 def parameters(row: store.Weights) -> int:
     """How many parameters the network of a row has."""
-    return _parameters(row.id, row.sha256)
+    known = _parameters.get((row.id, row.sha256))
+    if known is None:
+        known = _parameters[row.id, row.sha256] = load_counter(row).parameters
+    return known
 
 
-@st.cache_data(max_entries=100, show_spinner=False)
-def _parameters(weights_id: str, sha256: str) -> int:
-    return _load(weights_id, sha256).parameters
+_parameters: dict[tuple[str, str], int] = {}
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@lru_cache(maxsize=4)
 def _load(weights_id: str, sha256: str):
     # The hash is in the key so that retrained weights of the same name are read again.
     from cellapp.methods import load

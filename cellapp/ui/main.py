@@ -9,8 +9,10 @@ if str(ROOT) not in sys.path:                                # Streamlit adds on
 
 import streamlit as st  # noqa: E402
 
+from cellapp.ui import visit  # noqa: E402
+
 _STYLE = """<style>
-[data-testid="stMainBlockContainer"] { padding-top: 3.5rem; padding-bottom: 3rem; }
+[data-testid="stMainBlockContainer"] { padding: 3.5rem 2.5rem 3rem; }
 .st-key-hero [data-testid="stMetricValue"] { font-size: 3rem; font-weight: 600; }
 @media (max-width: 700px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
 </style>"""
@@ -18,8 +20,10 @@ _STYLE = """<style>
 st.set_page_config(page_title="cellapp: count cells", page_icon="🔬", layout="wide")
 page = st.navigation(
     [st.Page(ROOT / "pages" / "count.py", title="Count", icon=":material/pin:", default=True),
-     st.Page(ROOT / "pages" / "compare.py", title="Compare", icon=":material/compare:")],
+     st.Page(ROOT / "pages" / "compare.py", title="Compare", icon=":material/compare:"),
+     st.Page(ROOT / "pages" / "agreement.py", title="Agreement", icon=":material/scatter_plot:")],
     position="top",
 )
 st.html(_STYLE)
+visit.enter()
 page.run()

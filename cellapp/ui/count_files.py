@@ -1,0 +1,199 @@
+"""Images in: the drop zone, zips, samples, and what came along that is no image."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from cellapp import DEFAULT_WEIGHTS
+from cellapp import weights as store
+from cellapp.dots import read_dots
+from cellapp.errors import CellappError
+from cellapp.ui import visit
+from cellapp.ui.text import plain
+from cellapp.workspace_limits import Limits
+from cellapp.workspace_state import StoredFile
+
+if TYPE_CHECKING:
+    from cellapp.ui.desk import Desk  # imports torch
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+# What may hold dots; it is kept, and matched with the images by name.
+DOT_SUFFIXES = {".csv", ".tsv", ".txt", ".json", ".geojson", ".xml", ".roi", ".zip", ".mat"}
+
+
+COUNT_WORDS = ("Drop microscopy images or try a sample. You get the **count**, a **density map** that sums to it, and "
+               "the **cells found** one by one, side by side; tables and maps to download.")
+
+
+def welcome(title: str, words: str) -> None:
+    """What a first visitor reads."""
+    days = Limits.from_environment().days
+    st.title(title)
+    st.markdown(words)
+    st.caption(f"Your files stay on this server, under an address that only you know, until {days:g} days after your "
+               "last visit or until you delete them. They are not passed on.")
+    shown = sample_files()
+    for column, path in zip(st.columns(len(shown)), shown, strict=True):
+        column.image(str(path), caption=f"Sample: simulated, {_true_count(path)} cells", width="stretch",
+                     alt="A simulated fluorescence image of bright cells on a dark ground")
+
+
+def drop_zone() -> None:
+    """Where files are dropped. They go to the workspace at once, and out of the memory."""
+    dropped = st.file_uploader(
+        "Drop images or a zip here", accept_multiple_files=True, key=f"drop {st.session_state.get('drops', 0)}",
+        help="TIFF, OME-TIFF, PNG, JPEG, BMP and more; 8 to 32 bits, grey, colour or several channels. Dot files and "
+             "tables of counts that come along are matched with the images by name.")
+    if dropped:
+        with st.spinner("Keeping the files …"):
+            _take(dropped)
+        st.session_state["drops"] = st.session_state.get("drops", 0) + 1
+        st.rerun()
+
+
+def listed() -> None:
+    """What is there so far, and how to get rid of it; without anything, the samples."""
+    space = visit.space()
+    images = space.state().images if space is not None else []
+    if not images:
+        st.button("Try a sample", icon=":material/science:", on_click=_take_samples, width="stretch",
+                  help="Simulated images, so the true number of cells is known.")
+        return
+    size = sum(file.bytes for file in images)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption(f":material/image: {plain(images[0].name) if len(images) == 1 else f'{len(images):,} images'}, "
+                   f"{plain(megabytes(size))}", width="content")
+        st.button("Remove", icon=":material/close:", type="tertiary", on_click=_clear,
+                  help="Take away the images; the settings stay.")
+
+
+def came_along(desk: "Desk") -> None:
+    """Files that came with the images and are not counted, in one line."""
+    dots, aside = desk.state.dots, desk.state.aside
+    if dots:
+        st.caption(f":material/touch_app: {_files(len(dots))} with counts by hand, for {len(desk.manual):,} of "
+                   f"{len(desk.files):,} images. The page Agreement compares them in full.")
+    if aside:
+        with st.expander(f"{_files(len(aside))} set aside"):
+            for name, reason in aside[:50]:
+                st.caption(f"{plain(name)}: {plain(reason)}")
+            if len(aside) > 50:
+                st.caption(f"… and {len(aside) - 50:,} more.")
+
+
+def megabytes(size: int) -> str:
+    """A size in words: "112 MB", "3.4 kB"."""
+    for unit, number in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= number:
+            return f"{size / number:.3g} {unit}"
+    return f"{size} bytes"
+
+
+def sample_files() -> list[Path]:
+    """The bundled example images (not their label masks) of the kind the chosen weights were trained on."""
+    rows = store.manifest()
+    row = rows.get(st.session_state.get("weights", DEFAULT_WEIGHTS)) or rows.get(DEFAULT_WEIGHTS)
+    kind = row.check.image.rsplit("-", 2)[0] if row is not None and row.check else "vgg-cells"
+    fitting = sorted(p for p in EXAMPLES.glob(f"{kind}-*.png") if not p.stem.endswith("_labels"))
+    return fitting or sorted(EXAMPLES.glob("vgg-cells-*[0-9].png"))
+
+
+def fitting_samples() -> None:
+    """Other weights were chosen: where nothing but samples is there, those of their kind."""
+    space = visit.space()
+    images = space.state().images if space is not None else []
+    there = {file.name for file in images}
+    if images and all(file.sample for file in images) and not {path.name for path in sample_files()} <= there:
+        _clear()
+        _take_samples()
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number:,} files"
+
+
+def _true_count(path: Path) -> int:
+    return len(read_dots(path.with_name(f"{path.stem}_dots.csv")))
+
+
+def _take(dropped) -> None:
+    """Write the dropped files to the workspace, take zips apart, and tell images from what came along."""
+    from cellapp.inputs import gather
+
+    try:
+        space = visit.begin()
+        visit.go_on()
+        raw = []
+        for upload in dropped:
+            raw.append(space.keep(upload.name, upload))
+            _free(upload)
+        found = gather([(file.name, space.path(file)) for file in raw])
+        files, aside = [], [(one.path, one.reason) for one in found.aside]
+        for one in found.inputs:
+            if one.error:
+                files.append(_without_bytes(one.name, one.error))
+                continue
+            try:
+                files.append(space.keep(one.name, one.read()))
+            except CellappError as error:
+                files.append(_without_bytes(one.name, str(error)))
+        dots, aside = _dots(space, raw, aside, [file.name for file in files])
+        space.include([*files, *dots])
+        space.change(lambda state: setattr(state, "aside", [*state.aside, *aside]))
+        space.discard(raw)
+    except CellappError as error:
+        visit.say(str(error))
+
+
+def _dots(space, raw: list[StoredFile], aside: list[tuple[str, str]], images: list[str]
+          ) -> tuple[list[StoredFile], list[tuple[str, str]]]:
+    """The files among those set aside that hold dots or counts, and the rest of those set aside."""
+    from cellapp.manual import match
+
+    dots, rest, whole = [], [], {file.name: file for file in raw}
+    for name, reason in aside:
+        file = whole.get(name)
+        if file is None or Path(name).suffix.lower() not in DOT_SUFFIXES:
+            rest.append((name, reason))
+        elif match(images, [(name, space.path(file).read_bytes())]).unread:
+            rest.append((name, f"{reason}, and no dots in it"))
+        else:
+            dots.append(file.model_copy(update={"kind": "dots"}))
+    return dots, rest
+
+
+def _without_bytes(name: str, sentence: str) -> StoredFile:
+    import hashlib
+
+    return StoredFile(name=name, sha256=hashlib.sha256(sentence.encode()).hexdigest(), bytes=0, error=sentence)
+
+
+def _free(upload) -> None:
+    """Take an uploaded file out of Streamlit's memory, where it would stay as long as the tab is open."""
+    from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    context = get_script_run_ctx()
+    upload.close()
+    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(session_id=context.session_id, file_id=upload.file_id)
+
+
+def _take_samples() -> None:
+    try:
+        space = visit.begin()
+        visit.go_on()
+        space.include([space.keep(path.name, path.read_bytes(), sample=True) for path in sample_files()])
+    except CellappError as error:
+        visit.say(str(error))
+
+
+def _clear() -> None:
+    space = visit.space()
+    visit.go_on()
+    try:
+        space.remove([file.id for file in space.state().files])
+        space.change(aside=[], shown=None)
+    except CellappError as error:
+        visit.say(str(error))
