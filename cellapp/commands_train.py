@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cellapp import weights as store
+from cellapp.axes import choose
 from cellapp.commands import declared, show
 from cellapp.errors import CellappError
 
@@ -40,7 +41,7 @@ def train(given: argparse.Namespace) -> int:
     learn, choose, name = _sets(given, config.seed)
     build = dict(given.build) or (start.build if start else {})
     about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
-             "build": build, "input": {"cell_diameter": given.cell_diameter or _diameter(learn)},
+             "build": build, **_seen(learn, given.cell_diameter or _diameter(learn)),
              "map_scale": method.map_scale, "trained_on": given.data_name or name,
              "parent": "ImageNet" if given.imagenet else given.start, "licence": given.licence,
              "training": config.model_dump() | {"n_train": len(learn), "n_val": len(choose)}}
@@ -94,7 +95,8 @@ def _folder(given: argparse.Namespace, channel: str = "auto") -> list:
     if given.where and not given.table:
         raise CellappError("--where chooses rows of a table; give it with --table.")
     table = sets.read_table(given.table, tuple(given.where)) if given.table else None
-    rules = {"include": tuple(given.include), "exclude": tuple(given.exclude), "channel": channel}
+    planes = choose(given.pages or "ask", given.z or "max", given.frame or 1)
+    rules = {"include": tuple(given.include), "exclude": tuple(given.exclude), "channel": channel, "planes": planes}
     if table and given.dots is None:
         return sets.read_counted(given.images, table, **rules)
     return sets.read_folder(given.images, given.dots, table=table, **rules)
@@ -104,6 +106,43 @@ def _diameter(learn: list) -> float:
     from cellapp.data import typical_diameter
 
     return typical_diameter(learn)
+
+
+SUMMARISED = 300                                             # training images are enough to know what they look like
+
+
+def _seen(learn: list, diameter: float) -> dict:
+    """What a row says of the images its weights learn from."""
+    from cellapp.likeness import summarise
+    from cellapp.polarity import of_images, upright
+
+    some = learn[:SUMMARISED]
+    return {"input": {"cell_diameter": diameter, "polarity": of_images(item.image for item in some)},
+            "summary": summarise(((upright(item.image), item.colour) for item in some), diameter)}
+
+
+def describe(given: argparse.Namespace) -> int:
+    """Keep in a row what its training images look like: those of a folder, or of the simulator as training makes them.
+    """
+    from cellapp import data as sets
+
+    row = store.find(given.id)
+    if (given.preset is None) == (given.images is None):
+        raise CellappError("Give either --preset (simulated images) or --images (the folder of the training images).")
+    data = sets.simulated(given.preset, given.n, 0) if given.preset else sets.drawn(_folder(given), given.n, 0)
+    if given.size:
+        data = [sets.resized(item, given.size) for item in data]
+    if given.rescale:
+        data = [sets.rescaled(item, row.input.cell_diameter) for item in data]
+    seen = _seen(data, row.input.cell_diameter)
+    row = store.find(given.id)                              # other rows, and this one, may have changed meanwhile
+    read = row.input.model_copy(update={"polarity": seen["input"]["polarity"]})
+    row = row.model_copy(update={"input": read, "summary": seen["summary"]})
+    store.replace(row)
+    ranges = row.summary.model_dump(exclude={"images"}) if row.summary else {}
+    show(given, row.model_dump(mode="json"), f"{row.id}: {read.polarity}, {len(data)} images; " + ", ".join(
+        f"{name} {low:.3g} to {high:.3g}" for name, (low, _, high) in ranges.items()))
+    return 0
 
 
 def evaluate(given: argparse.Namespace) -> int:

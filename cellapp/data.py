@@ -2,16 +2,19 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from cellapp.axes import USUAL, Choice
 from cellapp.dots import IMAGE_SUFFIXES, Match, check_dots, image_files, pair_report, pick, read_dots_file, read_labels
 from cellapp.errors import DotsError
 from cellapp.image import plane, read_image
+from cellapp.likeness import colour
+from cellapp.polarity import upright
 from cellapp.scale import choose_scale, resize, resize_labels, suggest_diameter
 from cellapp.simulate import simulate
 
@@ -24,6 +27,7 @@ class Dotted:
     points : (N, 2) float (y, x); None where only the number of cells is known
     labels : (H, W) int, 0 ground, a number for each cell; None without outlines
     known : number of cells where there are no points
+    colour : how colourful the image is, as `cellapp.likeness` measures it
     """
 
     name: str
@@ -31,6 +35,7 @@ class Dotted:
     points: np.ndarray | None
     labels: np.ndarray | None = None
     known: float = float("nan")
+    colour: float = 0.0
 
     @property
     def count(self) -> float:
@@ -71,12 +76,14 @@ def read_folder(
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
     channel: str = "auto",
+    planes: Choice = USUAL,
     table: Mapping[str, float] | None = None,
 ) -> list[Dotted]:
     """Read every image that has dots, in any format of `cellapp.dots.FORMATS`, sorted by name.
 
     ``include`` and ``exclude`` are shell patterns on the image's file name (``0*cell.png``); without
     ``include`` every image counts. ``table`` (of `read_table`) leaves only its images. Label masks are kept, too.
+    ``planes`` says what is read of files of several planes.
     Raises `DotsError` if nothing is left, or if dots lie outside.
     """
     report = pair_report(images, dots)
@@ -87,7 +94,7 @@ def read_folder(
         raise DotsError(f"{images}: no image with dots is left of {with_dots + len(report.without_dots)} images "
                         f"({with_dots} with dots); check the folder of the dots and the patterns.{unread}")
     files = {}
-    return [_read_match(match, channel, files) for match in wanted]
+    return [_read_match(match, channel, planes, files) for match in wanted]
 
 
 def _wanted(image: Path, include, exclude, table) -> bool:
@@ -97,7 +104,8 @@ def _wanted(image: Path, include, exclude, table) -> bool:
 
 
 def read_counted(images: str | Path, table: Mapping[str, float], *, include: tuple[str, ...] = (),
-                 exclude: tuple[str, ...] = (), channel: str = "auto") -> list[Dotted]:
+                 exclude: tuple[str, ...] = (), channel: str = "auto",
+                 planes: Choice = USUAL) -> list[Dotted]:
     """The images of a table that gives only their number of cells, sorted by name."""
     wanted = [path for path in image_files(Path(images)) if _wanted(path, include, exclude, table)]
     if not wanted:
@@ -107,19 +115,22 @@ def read_counted(images: str | Path, table: Mapping[str, float], *, include: tup
         known = table.get(path.name, table.get(path.stem))
         if not known >= 0:
             raise DotsError(f"{path.name}: the table does not say how many cells it has; add a column “count”.")
-        found.append(Dotted(path.name, plane(read_image(path), channel)[0], None, None, known))
+        image = read_image(path, **asdict(planes))
+        found.append(Dotted(path.name, plane(image, channel)[0], None, None, known, colour(image, channel)))
     return found
 
 
-def _read_match(match: Match, channel: str, files: dict) -> Dotted:
+def _read_match(match: Match, channel: str, planes: Choice, files: dict) -> Dotted:
     """``files`` keeps what was read from files that serve several images."""
-    grey, _ = plane(read_image(match.image), channel)
+    image = read_image(match.image, **asdict(planes))
+    grey, _ = plane(image, channel)
     found = files.get(match.file) or read_dots_file(match.file)
     if len(found) > 1:
         files[match.file] = found
     dots = pick(found, match.entry or match.image.name, match.file.name)
     labels = read_labels(match.file) if match.file.suffix.lower() in IMAGE_SUFFIXES else None
-    return Dotted(match.image.name, grey, check_dots(dots, grey.shape, match.file.name), labels)
+    points = check_dots(dots, grey.shape, match.file.name)
+    return Dotted(match.image.name, grey, points, labels, colour=colour(image, channel))
 
 
 def resized(item: Dotted, shape: tuple[int, int]) -> Dotted:
@@ -131,12 +142,12 @@ def resized(item: Dotted, shape: tuple[int, int]) -> Dotted:
     ratio = np.array(shape) / item.image.shape
     points = None if item.points is None else (item.points + 0.5) * ratio - 0.5
     labels = None if item.labels is None else resize_labels(item.labels, None, shape)
-    return Dotted(item.name, image, points, labels, item.known)
+    return Dotted(item.name, image, points, labels, item.known, item.colour)
 
 
 def rescaled(item: Dotted, diameter: float) -> Dotted:
     """The image and its truth at the scale `Counter` would read it at with weights for cells of ``diameter`` px."""
-    factor = choose_scale(item.image, None, diameter).factor
+    factor = choose_scale(upright(item.image), None, diameter).factor
     return resized(item, resize(item.image, factor).shape)
 
 
@@ -164,7 +175,7 @@ def drawn(data: list[Dotted], n: int, seed: int) -> list[Dotted]:
 
 def typical_diameter(data: list[Dotted]) -> float:
     """Median of the cell diameters estimated in the images, px; to be stated by hand where none can be estimated."""
-    found = [d for item in data if (d := suggest_diameter(item.image)) is not None]
+    found = [d for item in data if (d := suggest_diameter(upright(item.image))) is not None]
     if not found:
         raise DotsError("The cells' diameter cannot be estimated from these images; give it with --cell-diameter.")
     return round(float(np.median(found)), 2)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import nn
 
 from cellapp import weights as store
+from cellapp.axes import Choice
 from cellapp.density import resize_map
 from cellapp.errors import WeightsError
 from cellapp.families.density_maps import DensityMaps
@@ -25,12 +27,14 @@ from cellapp.families.redundant import RedundantCounts
 from cellapp.families.segmentation import Segmentation
 from cellapp.family import Call, Family, Progress, Reading
 from cellapp.image import Image, plane
+from cellapp.likeness import Look, colour
 from cellapp.networks.count_ception import WINDOW, CountCeption
 from cellapp.networks.fcn import FCN
 from cellapp.networks.fcrn import FCRNA, FCRNB
 from cellapp.networks.folding import fold_batch_norm
 from cellapp.networks.fpn_vgg import FPNVGG11
 from cellapp.networks.patch_nets import AlexNetCounter, ResNetCounter
+from cellapp.polarity import bright, look
 from cellapp.prediction import Interval, Prediction
 from cellapp.scale import choose_scale, resize, resize_labels, resize_view
 from cellapp.trust import doubts
@@ -46,12 +50,32 @@ class Options(BaseModel):
         None, gt=1, le=1000,
         description="typical cell diameter in px, at which the image is brought to the scale of the weights "
                     "(default: estimated from the image)")
+    pages: str = Field("ask", description="what the pages of a file mean that does not say so: channels, z or time")
+    z: str = Field("max", description="of a stack of focal planes: max, min, mean, or the number of one from 1")
+    frame: int = Field(1, description="of a time series, which one, from 1")
+    polarity: Literal["auto", "bright", "dark"] = Field(
+        "auto", description="whether the cells are brighter or darker than the ground: auto, bright or dark")
     tile: int = Field(512, ge=64, le=4096, description="side of the tiles in px; never changes the count")
     saliency: bool = Field(False, description="also show which pixels the count depends on (fpn-vgg11; a second pass)")
     quick: bool = Field(False, description="count without the uncertainty of the mask (fpn-vgg11; half the time, the "
                                            "same count)")
     stride: int = Field(1, ge=1, le=32,
                         description="count only every n-th window: 1, 2, 4, 8, 16 or 32 (count-ception; less exact)")
+
+    @field_validator("pages")
+    @classmethod
+    def _meaning(cls, value: str) -> str:
+        return Choice(pages=value).pages
+
+    @field_validator("z", mode="before")
+    @classmethod
+    def _depth(cls, value: str | int) -> str:
+        return Choice(z=str(value)).z
+
+    @field_validator("frame")
+    @classmethod
+    def _frame(cls, value: int) -> int:
+        return Choice(frame=value).frame
 
     @field_validator("stride")
     @classmethod
@@ -185,20 +209,29 @@ class Counter:
         begin = time.perf_counter()
         if isinstance(image, np.ndarray):
             image = Image.from_array(image)
-        grey, note = plane(image, options.channel)
-        notes = [*image.notes, *([f"Channel read: {note}."] if note else [])]
-        scale = choose_scale(grey, options.cell_diameter, self.weights.input.cell_diameter,
-                             lambda factor: self.method.family.factor(self._network, grey.shape, factor))
-        reading = self._read(resize(grey, scale.factor), options, progress)
+        view = self.look(image, options)
+        notes = [*image.notes, *view.notes]
+        reading = self._read(view.plane, options, progress)
         if reading is None:
             notes.append("The image has no contrast, so no cell can be seen in it.")
-            prediction = Prediction.from_density(np.zeros(grey.shape, np.float32), np.empty((0, 2)))
+            prediction = Prediction.from_density(np.zeros(image.shape, np.float32), np.empty((0, 2)))
         else:
-            prediction = on_the_image(reading, grey.shape)
-            notes += [scale.note] if scale.factor != 1 else []
-        prediction = replace(prediction, doubts=doubts(grey, prediction, self.weights.input.polarity))
+            prediction = on_the_image(reading, image.shape)
+            notes += [view.scale.note] if view.scale.factor != 1 else []
+            prediction = replace(prediction, doubts=(*view.unlike(self.weights), *doubts(prediction)))
         return replace(prediction, method=self.method.name, weights=self.weights.id, device=self.device.type,
-                       cell_diameter=scale.diameter, seconds=time.perf_counter() - begin, notes=tuple(notes))
+                       cell_diameter=view.scale.diameter, polarity=view.seen.cells, seconds=time.perf_counter() - begin,
+                       notes=tuple(notes))
+
+    def look(self, image: Image, options: Options) -> Look:
+        """What `predict` finds out about an image before the network reads it."""
+        grey, note = plane(image, options.channel)
+        trained = self.weights.input
+        seen = look(grey, options.polarity, trained.polarity)
+        scale = choose_scale(bright(grey, seen.dark), options.cell_diameter, trained.cell_diameter,
+                             lambda factor: self.method.family.factor(self._network, grey.shape, factor))
+        notes = (*([f"Channel read: {note}."] if note else []), *([seen.note] if seen.note else []))
+        return Look(resize(bright(grey, seen.turned), scale.factor), seen, scale, colour(image, options.channel), notes)
 
     def _read(self, grey: np.ndarray, options: Options, progress: Progress | None) -> Reading | None:
         normal = self.method.family.normalise(grey)

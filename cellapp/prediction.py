@@ -61,6 +61,7 @@ class Prediction:
     interval : None where neither network nor calibration gives one
     method, weights : names in METHODS and in the manifest
     cell_diameter : px of the image, given by the user or estimated; None if unknown
+    polarity : "bright" or "dark" cells, given by the user or found in the image; "" where it could not be told
     seconds : wall-clock time of the prediction
     notes : sentences for the user, such as which channel was read
     doubts : sentences for the user: reasons not to trust this count
@@ -76,6 +77,7 @@ class Prediction:
     method: str = ""
     weights: str = ""
     cell_diameter: float | None = None
+    polarity: str = ""
     seconds: float = 0.0
     device: str = "cpu"
     notes: tuple[str, ...] = ()

@@ -26,6 +26,8 @@ SOFT_EDGES = 1.12
 def suggest_diameter(plane: np.ndarray) -> float | None:
     """Typical diameter, in px, of the bright blobs in a (H, W) image; None if it shows none.
 
+    Of dark cells give the negative (`cellapp.polarity.upright`).
+
     Blobs are maxima of the scale-normalised Laplacian of Gaussians over position and scale (Lindeberg 1998);
     the answer is the mean of their log diameters, weighted by strength. Between about 4 px and a third
     of the image. An estimate: on 200 fluorescence images of the 2018 Data
@@ -35,7 +37,7 @@ def suggest_diameter(plane: np.ndarray) -> float | None:
     plane = plane.astype(np.float32, copy=False)
     if min(plane.shape) < SMALLEST or not plane.std(dtype=np.float64) > 1e-6 * abs(plane.mean(dtype=np.float64)):
         return None
-    found = [_blobs(square) for square in _squares(plane)]
+    found = [_blobs(square) for square in squares(plane)]
     strength = np.concatenate([s for s, _ in found])
     sigma = np.concatenate([s for _, s in found])
     strong = strength > 0.2 * strength.max(initial=0)
@@ -45,7 +47,7 @@ def suggest_diameter(plane: np.ndarray) -> float | None:
     return float(2 * np.sqrt(2) * np.exp(mean) * SOFT_EDGES)
 
 
-def _squares(plane: np.ndarray) -> list[np.ndarray]:
+def squares(plane: np.ndarray) -> list[np.ndarray]:
     """The whole image, or of a larger one the squares with the most contrast."""
     if max(plane.shape) <= SQUARE:
         return [plane]
@@ -73,8 +75,8 @@ def _blobs(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         answer = -cv2.Laplacian(smooth, cv2.CV_32F, borderType=cv2.BORDER_REFLECT) * (sigma / reduction) ** 2
         if reduction > 1:
             answer = cv2.resize(answer, square.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        higher = answer > top
-        top[higher], best[higher] = answer[higher], sigma
+        np.copyto(best, np.float32(sigma), where=answer > top)
+        np.maximum(top, answer, out=top)
         sigma *= 2 ** (1 / STEPS)
     peaks = peak_local_max(top, min_distance=3, threshold_rel=0.2, exclude_border=False)
     return top[tuple(peaks.T)], best[tuple(peaks.T)]
@@ -109,8 +111,8 @@ def choose_scale(plane: np.ndarray, given: float | None, trained: float,
     factor = trained / diameter
     adjusted = factor if given else adjust(factor)
     if adjusted != factor:
-        return Scale(adjusted, diameter, f"Counted at {adjusted:.3g} times its size, as one frame of the network, as in "
-                                         "its training." if adjusted != 1 else "")
+        return Scale(adjusted, diameter, "" if adjusted == 1 else f"Counted at {adjusted:.3g} times its size, as one "
+                                                                  "frame of the network, as in its training.")
     too_large = plane.size * factor**2 > MAX_PIXELS
     if given is None and (too_large or 1 / TOLERATED <= factor <= TOLERATED):
         return Scale(1.0, diameter)

@@ -34,7 +34,7 @@ class Input(_Row):
     normalisation: str = Field("image z-score", description="how grey values are brought to one scale")
     cell_diameter: float = Field(gt=0, allow_inf_nan=False,
                                  description="typical cell diameter in px at the scale trained on")
-    polarity: str = Field("bright on dark", description="cells against their background")
+    polarity: str = Field("bright on dark", description="of the cells: bright on dark, dark on bright, or either")
 
 
 class Settings(_Row):
@@ -84,6 +84,25 @@ class Part(_Row):
     bytes: int
 
 
+Range = tuple[float, float, float]
+
+
+class Summary(_Row):
+    """What the training images look like: 1st, 50th and 99th percentile over them of the traits of `cellapp.likeness`.
+
+    diameter : of the cells, estimated, px at the scale of the training
+    """
+
+    images: int
+    diameter: Range
+    sharpness: Range
+    grain: Range
+    coverage: Range
+    ground: Range
+    saturation: Range
+    colour: Range
+
+
 class Weights(_Row):
     """A manifest row."""
 
@@ -100,6 +119,7 @@ class Weights(_Row):
     licence: str
     settings: Settings = Field(default_factory=Settings, description="what reading needs besides the network")
     training: dict = Field(default_factory=dict, description="the TrainingConfig of the run")
+    summary: Summary | None = Field(None, description="what the training images look like")
     scores: tuple[Score, ...] = ()
     check: Check | None = None
 

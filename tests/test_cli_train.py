@@ -118,7 +118,10 @@ def test_segmentation_keeps_the_threshold_of_its_validation(capsys, masked):
                            "--n-val", 1, "--epochs", 1, "--steps", 2, "--batch", 2, "--crop", 32, "--example", EXAMPLE,
                            "--threads", 1, "--out", "fcn/mine")
     assert code == 0, err
-    assert 0.05 <= store.find("fcn/mine").settings.threshold <= 0.95
+    row = store.find("fcn/mine")
+    assert 0.05 <= row.settings.threshold <= 0.95
+    assert row.input.polarity == "bright on dark"
+    assert row.summary.images == row.training["n_train"]
     code, lines, err = cellapp(capsys, "evaluate", "--images", "images", "--dots", "labels", "--weights", "fcn/mine",
                                "--record", "masked", "--json")
     assert code == 0, err
