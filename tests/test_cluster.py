@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from PIL import Image as PillowImage
 from cellapp import cluster
 from cellapp import weights as store
 from cellapp.batch import count_many
+from cellapp.cli import main
 from cellapp.errors import CellappError, ClusterError
 from cellapp.inputs import gather
 from cellapp.regions import box
@@ -90,6 +92,12 @@ def images(tmp_path):
     return gather([folder]).inputs
 
 
+def kill_at_work(process):
+    """Halt a worker, so that it has an image that it cannot finish, and kill it a little later."""
+    os.kill(process.pid, signal.SIGSTOP)
+    threading.Timer(2.0, os.kill, (process.pid, signal.SIGKILL)).start()
+
+
 def test_a_worker_killed_in_mid_batch_costs_no_row_and_doubles_none(tmp_path, tiny_weights, images):
     regions = [box("corner", -0.5, -0.5, 79.5, 79.5)]
     here = list(count_many(images, A, regions=regions, device="cpu"))
@@ -98,7 +106,7 @@ def test_a_worker_killed_in_mid_batch_costs_no_row_and_doubles_none(tmp_path, ti
         for result in count_many(images, A, regions=regions, scheduler=dask.address):
             there.append(result)
             if len(there) == 3:
-                os.kill(dask.workers[0].pid, signal.SIGKILL)
+                kill_at_work(dask.workers[0])
         assert dask.workers[0].wait() == -signal.SIGKILL
     assert [r.name for r in there] == [one.name for one in images]
     assert [r.status for r in there] == [r.status for r in here]
@@ -123,7 +131,7 @@ def test_an_image_at_which_all_workers_die_is_a_row_with_a_reason(tmp_path, tiny
         for result in count_many(images, A, scheduler=dask.address, maps=False):
             there.append(result)
             if len(there) == 3:
-                dask.workers[0].kill()
+                kill_at_work(dask.workers[0])
     assert [r.name for r in there] == [one.name for one in images]
     dead = [r for r in there if r.status == "error" and r.name != "bad7.png"]
     assert 0 < len(dead) < 6
@@ -133,7 +141,7 @@ def test_an_image_at_which_all_workers_die_is_a_row_with_a_reason(tmp_path, tiny
     assert all(r.prediction.arrays() == {} for r in there if r.prediction)
 
 
-def test_other_weights_and_other_versions_are_refused(tmp_path, tiny_weights, images, monkeypatch):
+def test_other_weights_and_other_versions_are_refused(tmp_path, tiny_weights, images, monkeypatch, capsys):
     with running(tmp_path, tiny_weights, workers=1) as dask:
         with monkeypatch.context() as patch:
             patch.setattr(cluster, "__version__", "9.9")
@@ -148,6 +156,12 @@ def test_other_weights_and_other_versions_are_refused(tmp_path, tiny_weights, im
         results = count_many(images, A, scheduler=dask.address, maps=False)
         assert next(results).status == "ok"
         results.close()                                      # cancels what is under way
+        capsys.readouterr()
+        assert main(["count", str(tmp_path / "images"), "--weights", A, "--scheduler", dask.address, "--json"]) == 1
+        told = capsys.readouterr()
+        records = [json.loads(line) for line in told.out.splitlines()]
+        assert [r["image"] for r in records] == [one.name for one in images]
+        assert [r["status"] for r in records].count("ok") == 24 and told.err == ""
         dask.processes[0].kill()                             # the scheduler
         with pytest.raises(ClusterError, match="no Dask scheduler answers there"):
             count_many(images, A, scheduler=dask.address)
