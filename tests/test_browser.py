@@ -2,78 +2,21 @@
 
 import csv
 import io
-import os
+import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import drop, hero, needs_chromium
 from PIL import Image
 
 import cellapp
 from cellapp.ui.count_files import sample_files
 
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--no-first-run"]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install it or set CHROMIUM")
-SLOW = 120_000                                               # ms; generous, for machines that do something else
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
-    environment = {k: v for k, v in os.environ.items() if k != "CELLAPP_WEIGHTS"}
-    with log.open("w") as out:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env=environment)
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-            break
-        except OSError:
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.5)
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait(timeout=20)
-    assert "Traceback" not in log.read_text(), log.read_text()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser, address, request):
-    width, height = getattr(request, "param", (1440, 900))
-    context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(SLOW)
-    page.goto(address)
-    page.get_by_role("button", name="Try a sample").wait_for()
-    yield page
-    context.close()
-
-
-def drop(page, *paths: Path) -> None:
-    page.locator("input[type=file]").set_input_files([str(p) for p in paths])
+pytest_plugins = ["browsing"]
+pytestmark = needs_chromium
 
 
 def axes(page) -> dict:
@@ -89,11 +32,11 @@ def test_upload_read_toggle_download(page, tmp_path):
     drop(page, path)
     expected = cellapp.count(path)
     page.get_by_text(f"Sum of the density map: {expected.count:.2f} ").wait_for()
-    assert page.get_by_test_id("stMetricValue").first.inner_text() == str(expected.rounded)
+    assert hero(page) == str(expected.rounded)
 
     page.locator(".js-plotly-plot .xy").first.wait_for()
     assert len(axes(page)) == 3
-    views = page.get_by_test_id("stButtonGroup")
+    views = page.get_by_test_id("stButtonGroup").last
     views.get_by_role("button", name="Density").click()
     page.wait_for_function("() => !document.querySelector('.js-plotly-plot .x3y3')")
     assert len(axes(page)) == 2
@@ -106,8 +49,9 @@ def test_upload_read_toggle_download(page, tmp_path):
     assert [row["image"] for row in rows] == ["my cells.png"]
     assert float(rows[0]["count"]) == pytest.approx(expected.count, rel=1e-4)
 
+    page.get_by_role("button", name="Files of this image").click()
     with page.expect_download() as waiting:
-        page.get_by_role("button", name="Density map").click()
+        page.get_by_role("button", name="Density map (TIFF)").click()
     import tifffile
 
     assert tifffile.imread(waiting.value.path()).sum() == pytest.approx(expected.count, rel=1e-4)
@@ -132,23 +76,26 @@ def test_bad_files_beside_a_good_one(page, tmp_path):
     (tmp_path / "letter.png").write_text("Dear reader, this is not an image. " * 20)
     shutil.copy(sample_files()[0], tmp_path / "good.png")
     drop(page, *(tmp_path / name for name in ("empty.png", "letter.png", "good.png")))
-    page.get_by_test_id("stDataFrame").first.wait_for()
-    assert "the file is empty" in page.get_by_test_id("stAlert").first.inner_text()
+    page.get_by_text("Sum of the density map").wait_for()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="counts.csv").click()
     rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text(encoding="utf-8-sig"))))
-    assert [row["status"] for row in rows] == ["error", "error", "ok"]
-    assert all(row["message"] for row in rows[:2])
+    assert {row["image"]: row["status"] for row in rows} == {"empty.png": "error", "good.png": "ok",
+                                                             "letter.png": "error"}
+    assert all(row["message"] for row in rows if row["status"] == "error")
 
 
 def test_cancel_and_go_on(page, tmp_path):
     tile = np.asarray(Image.open(sample_files()[0]))
     Image.fromarray(np.tile(tile, (8, 8))).save(tmp_path / "large.png")
     drop(page, tmp_path / "large.png")
-    page.get_by_text("tile 1 of 16").wait_for()
+    count = page.get_by_role("button", name="Count this image")
+    count.click()                                            # too large to be counted without a click
+    page.get_by_text(re.compile(r"tile \d+ of 16")).wait_for()
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("1 of 1 images are not counted yet").wait_for()
-    page.get_by_role("button", name="Go on").click()
+    count.wait_for()
+    assert not page.get_by_test_id("stMetric").count()
+    count.click()
     page.get_by_text("2048×2048 px").wait_for()
 
 
