@@ -220,8 +220,7 @@ class Workspace:
 
     def image(self, file: StoredFile, options: Options) -> Image:
         """The image of a file, read as these options say."""
-        how = {name: getattr(options, name) for name in ("pages", "z", "frame") if hasattr(options, name)}
-        return read_image(self.path(file), file.name, **how)
+        return read_image(self.path(file), file.name, pages=options.pages, z=options.z, frame=options.frame)
 
     def forget(self, keys: Iterable[str]) -> None:
         """Take results off, so that they are counted again."""

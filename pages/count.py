@@ -25,7 +25,7 @@ if begun:
     with settings:
         before = desk.desk(count_form.current())
         count_questions.answered(before)
-        suggested = count_scale.suggestion(before)
+        suggested, _ = count_scale.suggestion(before)
         count_form.cell_size(suggested)
         row = count_form.weights(st.session_state.get("diameter") or suggested)
         count_form.extras(row)

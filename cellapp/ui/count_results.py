@@ -62,12 +62,13 @@ def _head(desk: Desk, result: Result) -> None:
         if len(desk.files) > 1 or desk.shown.id in desk.state.excluded:
             _leave_out(desk)
     height, width = prediction.shape
-    size = f"cells about {prediction.cell_diameter:.0f} px · " if prediction.cell_diameter else ""
+    kind = f"{prediction.polarity} cells".strip()
+    size = f"{kind} of about {prediction.cell_diameter:.0f} px · " if prediction.cell_diameter else ""
     st.caption(f"{_basis(prediction)} · {plain(row.title)} · {width}×{height} px, "
                f"{result.image.bit_depth} bits · {size}{prediction.seconds:.2f} s on {prediction.device} · "
                f"{interval_source(prediction.interval)}")
-    for doubt in prediction.doubts:
-        st.warning(plain(doubt), icon=":material/warning:")
+    if prediction.doubts:
+        st.warning("  \n".join(map(plain, prediction.doubts)), icon=":material/warning:")
 
 
 def _leave_out(desk: Desk) -> None:

@@ -10,25 +10,26 @@ from cellapp.ui.text import plain
 from cellapp.workspace_state import StoredFile
 
 
-def suggestion(desk: Desk) -> float | None:
-    """What the image shown suggests as typical diameter in px; None where it does not tell."""
+def suggestion(desk: Desk) -> tuple[float | None, str]:
+    """What the image shown suggests: the typical diameter in px, or None, and "bright", "dark" or "" cells."""
     file = desk.shown
     if desk.problem(file) or desk.asks(file):
-        return None
+        return None, ""
     options = desk.options(file).model_copy(update={"cell_diameter": None})
     try:
-        return looks(desk.space.path(file), file.name, options)[0]
+        return looks(desk.space.path(file), file.name, options, desk.row.input.polarity)
     except CellappError:
-        return None                                          # its row says why
+        return None, ""                                      # its row says why
 
 
 def measure(desk: Desk, file: StoredFile) -> None:
     """The image with a ruler: a line across one cell becomes the diameter of all."""
-    suggested, given = suggestion(desk), st.session_state.get("diameter")
+    (suggested, cells), given = suggestion(desk), st.session_state.get("diameter")
+    kind = f"{cells} and " if cells else ""
     if given:
-        words = f"Cells are taken to be {given:.3g} px across."
+        words = f"Cells are taken to be {kind}{given:.3g} px across."
     elif suggested:
-        words = f"They look about {suggested:.0f} px across: without a line, each image is estimated by itself."
+        words = f"They look {kind}about {suggested:.0f} px across: without a line, each image is estimated by itself."
     else:
         words = "Their size cannot be told from this image."
     st.markdown(f"**Draw a line across one typical cell.** {words}")

@@ -10,9 +10,9 @@ import streamlit as st
 from cellapp import weights as store
 from cellapp.batch import Result
 from cellapp.errors import CellappError, RegionError
-from cellapp.image import plane
+from cellapp.image import plane, read_image
 from cellapp.methods import METHODS, Options
-from cellapp.polarity import detect
+from cellapp.polarity import bright, look
 from cellapp.probe import FileInfo, probe
 from cellapp.regions import Region, fit_to, measure
 from cellapp.scale import suggest_diameter
@@ -168,18 +168,15 @@ def _info(path: Path, name: str, pages: str = "ask", z: str = "max", frame: int 
 
 
 @lru_cache(maxsize=500)
-def looks(path: Path, name: str, options: Options) -> tuple[float | None, str | None]:
-    """Typical diameter (px) of the cells in an image and their polarity; None where the image does not tell.
+def looks(path: Path, name: str, options: Options, trained: str) -> tuple[float | None, str]:
+    """Typical diameter (px) of the cells in an image, None where it does not tell; and "bright", "dark" or "".
 
-    Raises `CellappError` where the image cannot be read.
+    ``trained`` is the polarity of the weights. Raises `CellappError` where the image cannot be read.
     """
-    from cellapp.image import read_image
-
     image = read_image(path, name, pages=options.pages, z=options.z, frame=options.frame)
     grey, _ = plane(image, options.channel)
-    found = detect(grey)
-    dark = found == "dark" if options.polarity == "auto" else options.polarity == "dark"
-    return suggest_diameter(-grey if dark else grey), found
+    seen = look(grey, options.polarity, trained)
+    return suggest_diameter(bright(grey, seen.dark)), seen.cells
 
 
 @lru_cache(maxsize=100)

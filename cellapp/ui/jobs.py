@@ -1,7 +1,7 @@
 """Counting beside the page: one job for each workspace, in a thread of the server.
 
 The page stays usable while it counts, and a tab that is reloaded or closed stops nothing. The thread calls no
-Streamlit; the page looks at it (`running`, `done`, `sentence`) whenever it is drawn.
+Streamlit; the page looks at it (`running`, `done`, `error`) whenever it is drawn.
 """
 
 import logging

@@ -13,7 +13,7 @@ from cellapp.errors import WorkspaceError
 
 # Widgets whose values are kept, by their key and the field of `State` they are kept in.
 SETTINGS = {"weights": "weights", "diameter": "cell_diameter", "polarity": "polarity", "compared-weights": "compared"}
-EXTRAS = ("saliency", "stride")
+EXTRAS = ("saliency", "quick", "stride")
 
 
 @cache
