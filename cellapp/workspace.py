@@ -76,8 +76,8 @@ class Workspace:
             except FileNotFoundError:
                 raise WorkspaceError(_GONE) from None
             except (OSError, ValidationError) as error:
-                raise WorkspaceError("The settings of this workspace cannot be read; press “Delete everything” or "
-                                     "open the page without “?w=…” to begin anew.") from error
+                raise WorkspaceError("The settings of this workspace are damaged on the disk of the server; drop the "
+                                     "images again, a new workspace begins with them.") from error
             return self._read[1].model_copy()            # fields are set, never changed inside
 
     def change(self, what: Callable[[State], None] | None = None, **values) -> State:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from cellapp.ui import compare_form, count_files, count_form, visit
+from cellapp.ui.text import plain
 from cellapp.ui.viewport import is_narrow
 
 visit.message()
@@ -28,6 +29,8 @@ with controls:
 with results:
     if not begun:
         count_files.welcome("Do the methods agree?", compare_form.WORDS)
+    elif problem := work.problem(file):
+        st.error(plain(problem), icon=":material/error:")
     elif not count_questions.ask(work):
         from cellapp.ui import compare_results, compare_run
 

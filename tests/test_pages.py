@@ -1,5 +1,6 @@
 """Every page starts, and the Count page gives what the command line gives."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -62,8 +63,6 @@ def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
 
 def stack(path: Path, channels: int = 3) -> bytes:
     """An OME-TIFF whose channel B shows the cells of an example image."""
-    import io
-
     import tifffile
 
     grey = np.asarray(Image.open(path)).astype(np.uint16) * 100
@@ -109,7 +108,8 @@ def test_bad_files_get_a_sentence_and_the_others_count():
     assert list(table["Status"]) == ["not counted", "not counted", "not counted", "counted"]
     assert all(message for message in table["Message"][table["Status"] == "not counted"])
     assert len(app.metric) >= 2, "the first one that can be read is shown"
-    assert [e.label for e in app.expander if "aside" in e.label] == ["1 file set aside"]
+    aside = next(c for c in app.caption if "1 file set aside" in c.value)
+    assert aside.value.endswith("list\\.doc") and "no image by its name" in aside.help
     space = workspace(app)
     space.change(shown=space.state().images[0].id)
     app.run()
@@ -152,8 +152,6 @@ def test_a_channel_is_asked_for_once_for_all_files_of_a_layout():
 
 
 def test_a_colour_picture_is_not_asked_about():
-    import io
-
     grey = np.asarray(Image.open(sample_files()[0]))
     content = io.BytesIO()
     Image.fromarray(np.stack([grey, np.zeros_like(grey), 255 - grey], axis=-1)).save(content, "PNG")
@@ -208,6 +206,22 @@ def test_an_address_that_names_nothing_costs_one_sentence(visitors, name):
     assert not app.warning and app.metric and len(list(visitors.iterdir())) == 1
 
 
+def test_settings_damaged_on_the_disk_cost_one_sentence():
+    app = press(start(), "Try a sample")
+    (workspace(app).folder / "state.json").write_text("{")
+    app.run()
+    assert not app.exception and "damaged" in app.warning[0].value and app.title
+
+
+def test_a_workspace_deleted_in_another_tab_is_noticed(visitors):
+    app = press(start(), "Try a sample")
+    other = start(w=workspace(app).id)
+    press(other, "Yes, delete everything")
+    app.run()
+    assert not app.exception and "has been deleted" in app.warning[0].value and app.title
+    assert list(visitors.iterdir()) == []
+
+
 def test_delete_everything_empties_the_disk(visitors):
     app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
     assert any("7 days after your last visit" in c.value for c in app.caption)
@@ -257,9 +271,30 @@ def test_a_region_is_counted_without_counting_again(visitors):
     whole = box("all of it", -0.5, -0.5, 255.5, 255.5).to_dict()
     left = box("left", -0.5, -0.5, 255.5, 127.5).to_dict()
     space.change(regions={file.id: [whole, left]})
-    app.segmented_control(key="look").set_value("Regions").run() if hasattr(app, "segmented_control") else app.run()
+    app.session_state["look"] = "Regions"
+    app.run()
     assert not app.exception
+    table = next(d.value for d in app.dataframe if "Region" in d.value)
+    count = app.metric[0].value
+    assert round(table["Cells"][0]) == int(count) and 0 < table["Cells"][1] < table["Cells"][0]
+    assert list(table["Area (px²)"]) == [256 * 256, 256 * 128]
     assert len(list((space.folder / "results").iterdir())) == rows
+
+
+def test_shared_regions_are_fitted_to_each_image_or_refused_with_a_sentence():
+    path = sample_files()[0]
+    content = {}
+    for name, height in (("same.png", 256), ("other.png", 200)):
+        out = io.BytesIO()
+        Image.open(path).crop((0, 0, 256, height)).save(out, "PNG")
+        content[name] = out.getvalue()
+    app = upload(start(), *content.items())
+    space = workspace(app)
+    space.change(shared_regions=[box("left", 0, 0, 100, 100).to_dict()], shared_shape=(256, 256))
+    app.run()
+    table = app.dataframe[0].value.set_index("Image")
+    assert "of other proportions" in table["Message"]["other.png"]
+    assert table["Message"].isna()["same.png"]
 
 
 def test_a_file_that_was_stored_is_out_of_the_memory(visitors):

@@ -254,6 +254,6 @@ def test_results_are_found_by_content_name_weights_and_options():
 def test_a_workspace_whose_settings_are_damaged_says_what_to_do(spaces):
     space: Workspace = spaces.create()
     (space.folder / "state.json").write_text('{"files": 3}')
-    with pytest.raises(WorkspaceError, match="cannot be read"):
+    with pytest.raises(WorkspaceError, match="are damaged"):
         space.state()
     space.delete_everything()

@@ -75,11 +75,10 @@ def came_along(desk: "Desk") -> None:
         st.caption(f":material/touch_app: {_files(len(dots))} with counts by hand, for {len(desk.manual):,} of "
                    f"{len(desk.files):,} images. The page Agreement compares them in full.")
     if aside:
-        with st.expander(f"{_files(len(aside))} set aside"):
-            for name, reason in aside[:50]:
-                st.caption(f"{plain(name)}: {plain(reason)}")
-            if len(aside) > 50:
-                st.caption(f"… and {len(aside) - 50:,} more.")
+        names = ", ".join(plain(name) for name, _ in aside[:3]) + (" …" if len(aside) > 3 else "")
+        why = "  \n".join(f"{plain(name)}: {plain(reason)}" for name, reason in aside[:50])
+        more = f"  \n… and {len(aside) - 50:,} more." if len(aside) > 50 else ""
+        st.caption(f":material/folder_off: {_files(len(aside))} set aside: {names}", help=why + more)
 
 
 def megabytes(size: int) -> str:

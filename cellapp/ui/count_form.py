@@ -67,7 +67,7 @@ def extras(row: store.Weights) -> None:
                   persist_state="session",
                   help="Also show on which pixels the count depends. It takes a second pass, so counting takes longer.")
     if "quick" in METHODS[row.method].extras:
-        st.toggle("Without the uncertainty of the mask", key="quick", on_change=visit.keep, args=("quick",),
+        st.toggle("Skip the mask's uncertainty", key="quick", on_change=visit.keep, args=("quick",),
                   persist_state="session", help="The same count in half the time.")
     if "stride" in METHODS[row.method].extras:
         st.select_slider("Count every n-th window", Options.strides(), key="stride", on_change=visit.keep,

@@ -91,7 +91,7 @@ def status(desk: Desk, file: StoredFile, result: Result | None) -> str:
 
 def _message(desk: Desk, file: StoredFile, result: Result | None) -> str:
     if result is None:
-        return desk.info(file).message
+        return ""                                            # what it still needs is asked above the table
     reason = desk.state.excluded.get(file.id, "")
     said = result.message if result.prediction is None else " ".join((*result.prediction.doubts, desk.regions(file)[1]))
     return " ".join(part for part in (reason and f"Excluded: {reason}.", said) if part)

@@ -35,15 +35,17 @@ def enter() -> None:
                        "over. A new one begins with your next image.")
                 return
             _restore(held)
-        elif held is not None and registry().find(held.id) is None:
-            _leave("This workspace has been deleted. A new one begins with your next image.")
-            return
+        elif held is not None:
+            if registry().find(held.id) is None:
+                _leave("This workspace has been deleted. A new one begins with your next image.")
+                return
+            held.state()                                     # readable, as everything after it takes for granted
     except WorkspaceError as error:
         _leave(str(error))
         return
-    if held is not None:
+    if held is not None and asked != held.id:
         st.query_params["w"] = held.id                       # a click on another page drops it
-    elif "w" in st.query_params:
+    elif held is None and "w" in st.query_params:
         del st.query_params["w"]
 
 
