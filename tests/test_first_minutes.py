@@ -104,7 +104,7 @@ def test_the_first_five_minutes(page, folder, scenes, workspaces):
 
     page.get_by_role("button", name="Count the other 4").click()
     page.reload()                                            # in the middle of it
-    page.get_by_text("5 images", exact=True).first.wait_for()
+    page.get_by_text("5 images", exact=True).filter(visible=True).first.wait_for()
     assert float(page.get_by_test_id("stNumberInputField").input_value()) == options.cell_diameter
     rows = rows_of(downloaded(page, "counts.csv").read_text(encoding="utf-8-sig"))
     assert [row["status"] for row in rows].count("error") == 2 and len(rows) == 7
@@ -119,11 +119,11 @@ def test_the_first_five_minutes(page, folder, scenes, workspaces):
     page.get_by_role("button", name="Exclude").click()
     page.get_by_label("Reason").fill("dust on the slide")
     page.get_by_role("button", name="Exclude this image").click()
-    page.get_by_text("Excluded: dust on the slide").first.wait_for()
+    page.get_by_text("Excluded: dust on the slide").filter(visible=True).first.wait_for()
 
     look_into(downloaded(page, "Everything as zip"), counts)
     page.reload()
-    page.get_by_text("Excluded: dust on the slide").first.wait_for()
+    page.get_by_text("Excluded: dust on the slide").filter(visible=True).first.wait_for()
     assert hero(page) == str(round(expected["dim.ome.tif"]))
 
     page.get_by_role("button", name="Delete everything").click()
@@ -172,7 +172,7 @@ def test_a_zip_of_images_and_an_address_that_names_nothing(page, folder, address
     assert re.search(r"\?w=[A-Za-z0-9_-]{24}$", page.url)
     page.get_by_role("button", name="DAPI", exact=True).click()
     page.get_by_role("button", name="Count all 4").click()
-    page.get_by_text("4 images", exact=True).first.wait_for()
+    page.get_by_text("4 images", exact=True).filter(visible=True).first.wait_for()
     rows = rows_of(downloaded(page, "counts.csv").read_text(encoding="utf-8-sig"))
     assert [row["status"] for row in rows].count("ok") == 4
     assert ["leads out of the zip" in row["message"] for row in rows if row["status"] == "error"] == [True]
