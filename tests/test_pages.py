@@ -206,6 +206,31 @@ def test_an_address_that_names_nothing_costs_one_sentence(visitors, name):
     assert not app.warning and app.metric and len(list(visitors.iterdir())) == 1
 
 
+def test_a_full_workspace_ends_the_counting_with_a_sentence(monkeypatch):
+    monkeypatch.setenv("CELLAPP_WORKSPACE_GB", "0.0005")
+    app = press(start(), "Try a sample")                     # the maps of one image fit in, those of the next do not
+    assert not app.exception
+    assert list(app.dataframe[0].value["Status"]) == ["counted", "ready", "ready"]
+    assert [e.value for e in app.error] == [next(e.value for e in app.error if "This workspace is full" in e.value)]
+    assert app.metric
+
+
+def test_a_fault_of_the_app_is_told_and_logged(monkeypatch, caplog):
+    from cellapp.ui import jobs
+
+    def broken(*_, **__):
+        raise AttributeError("no such thing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "count_one", broken)
+        app = press(start(), "Try a sample")
+    assert not app.exception
+    assert len(app.error) == 1 and "a fault of this app" in app.error[0].value
+    assert "no such thing" in caplog.text
+    press(app, "Count this image")
+    assert not app.error and app.metric
+
+
 def test_settings_damaged_on_the_disk_cost_one_sentence():
     app = press(start(), "Try a sample")
     (workspace(app).folder / "state.json").write_text("{")
@@ -297,8 +322,18 @@ def test_shared_regions_are_fitted_to_each_image_or_refused_with_a_sentence():
     assert table["Message"].isna()["same.png"]
 
 
-def test_a_file_that_was_stored_is_out_of_the_memory(visitors):
-    app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
+def test_a_file_that_was_stored_is_out_of_the_memory(monkeypatch):
+    from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager as Manager
+
+    left, remove = [], Manager.remove_file
+
+    def removing(manager, session_id, file_id):
+        remove(manager, session_id, file_id)
+        left.append(len(manager.file_storage.get(session_id) or ()))
+
+    monkeypatch.setattr(Manager, "remove_file", removing)
+    app = upload(start(), *((p.name, p.read_bytes()) for p in sample_files()[:2]))
+    assert left == [1, 0]
     assert app.file_uploader[0].value == []
 
 

@@ -43,7 +43,7 @@ def progress(desk: Desk) -> bool:
     if job is None:
         return False
     if not job.running:
-        if job.error:
+        if job.error and job.keys & {desk.key(file) for file in desk.files if not desk.problem(file)}:
             st.error(plain(job.error), icon=":material/error:")
         return False
     left, right = st.columns([5, 1], vertical_alignment="center")

@@ -86,7 +86,12 @@ def status(desk: Desk, file: StoredFile, result: Result | None) -> str:
         return "excluded"
     if result is not None:
         return "counted" if result.prediction is not None else "not counted"
-    return "needs an answer" if desk.asks(file) else "ready"
+    if desk.asks(file):
+        return "needs an answer"
+    job = jobs.of(desk.space.id)
+    if job is None or not job.running or desk.key(file) not in job.keys:
+        return "ready"
+    return "counting" if file.name == job.name else "waiting"
 
 
 def _message(desk: Desk, file: StoredFile, result: Result | None) -> str:
