@@ -9,7 +9,6 @@ that loses its connection, its tab or its server loses nothing.
     <root>/<id>/exports/                     zips on their way to the visitor
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -34,7 +33,7 @@ from cellapp.image import Image, read_image
 from cellapp.image_files import clean
 from cellapp.methods import Options
 from cellapp.prediction import Prediction
-from cellapp.workspace_limits import Limits
+from cellapp.workspace_limits import Limits, disk_sentence
 from cellapp.workspace_rows import from_json, to_json
 from cellapp.workspace_state import State, StoredFile
 
@@ -111,11 +110,12 @@ class Workspace:
                         out.write(block)
                 os.replace(temporary, self.folder / "files" / digest.hexdigest())
             except OSError as error:
-                raise WorkspaceError(_disk(error)) from error
+                raise WorkspaceError(disk_sentence(error)) from error
             finally:
                 Path(temporary).unlink(missing_ok=True)
             self.limits.written(self.folder, size)
-        return StoredFile(name=clean(name.replace("\\", "/"), 200) or "file", sha256=digest.hexdigest(), bytes=size, kind=kind, sample=sample)
+        shown = clean(name.replace("\\", "/"), 200) or "file"
+        return StoredFile(name=shown, sha256=digest.hexdigest(), bytes=size, kind=kind, sample=sample)
 
     def include(self, files: Iterable[StoredFile]) -> State:
         """Put kept files on the list, each once."""
@@ -276,7 +276,7 @@ class Workspace:
         try:
             write_atomic(self.folder / name, text)
         except OSError as error:
-            raise WorkspaceError(_disk(error)) from error
+            raise WorkspaceError(disk_sentence(error)) from error
 
     def _save(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         handle, temporary = tempfile.mkstemp(dir=self._within("results"), suffix=".part")
@@ -285,7 +285,7 @@ class Workspace:
                 np.savez(out, allow_pickle=False, **arrays)
             os.replace(temporary, self.folder / "results" / f"{key}.npz")
         except OSError as error:
-            raise WorkspaceError(_disk(error)) from error
+            raise WorkspaceError(disk_sentence(error)) from error
         finally:
             Path(temporary).unlink(missing_ok=True)
 
@@ -296,9 +296,3 @@ def _blocks(content: bytes | BinaryIO) -> Iterator[bytes]:
         return
     while block := content.read(1 << 20):
         yield block
-
-
-def _disk(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk of this server is full; remove images you no longer need, or try again later."
-    return f"The server cannot write to its disk ({error.strerror}); nothing was lost, try again."

@@ -6,6 +6,7 @@
     CELLAPP_ALL_GB          of all visitors together, 20 by default
 """
 
+import errno
 import os
 import shutil
 import threading
@@ -75,6 +76,13 @@ class Limits:
             with self._lock:
                 self._sizes[folder] = now, size
         return size
+
+
+def disk_sentence(error: OSError) -> str:
+    """What a visitor is told when writing fails."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk of this server is full; remove images you no longer need, or try again later."
+    return f"The server cannot write to its disk ({error.strerror}); nothing was lost, try again."
 
 
 def _size_on_disk(folder: Path) -> int:

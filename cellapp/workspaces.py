@@ -51,6 +51,7 @@ class Workspaces:
         """The workspace of this id; None for one that is unknown or was deleted, and for what is no id at all."""
         if not isinstance(name, str) or not _ID.fullmatch(name):
             return None                                      # before it touches the disk: no "..", no "/"
+        self.sweep(if_due=True)
         folder = self.root / name
         if folder.is_symlink() or not (folder / "state.json").is_file():
             return None

@@ -14,6 +14,7 @@ from cellapp import DEFAULT_WEIGHTS
 from cellapp.cli import main
 from cellapp.prediction import Interval, Prediction
 from cellapp.regions import box
+from cellapp.ui.canvas import pictures
 from cellapp.ui.count_files import sample_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -251,7 +252,12 @@ def test_delete_everything_empties_the_disk(visitors):
     app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
     assert any("7 days after your last visit" in c.value for c in app.caption)
     assert len(list(visitors.iterdir())) == 1
+    app.session_state["look"] = "Cell size"
+    app.run()
+    shown = Path(pictures._FOLDER.name)
+    before = len(list(shown.iterdir()))
     press(app, "Yes, delete everything")
+    assert len(list(shown.iterdir())) == before - 1, "the picture on which the ruler lies"
     assert not app.exception and list(visitors.iterdir()) == []
     assert "w" not in app.query_params and app.title[0].value == "How many cells are there?"
     assert app.warning[0].value == "Everything has been deleted."

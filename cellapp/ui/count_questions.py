@@ -80,6 +80,11 @@ def _pictures(path: str, name: str, pages: str, z: str, frame: int) -> list:
     return thumbnails(path, name, pages=pages, z=z, frame=frame)
 
 
+def forget_pictures() -> None:
+    """Take all thumbnails out of the memory; they are made again where they are needed."""
+    _pictures.clear()
+
+
 def answered(desk: Desk) -> None:
     """The answers for files like the one shown, as controls; nothing where there is nothing to choose."""
     file = desk.shown

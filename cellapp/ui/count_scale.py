@@ -51,4 +51,5 @@ def picture_of(desk: Desk, file: StoredFile) -> str:
     """Where the browser finds the image of a file, in the channel that is counted; for the eye alone."""
     options = desk.options(file)
     key = f"{file.sha256} {options.channel} {options.pages} {options.z} {options.frame}"
-    return picture_url(key, lambda: picture_png(plane(desk.space.image(file, options), options.channel)[0]))
+    return picture_url(key, lambda: picture_png(plane(desk.space.image(file, options), options.channel)[0]),
+                       owner=desk.space.id)

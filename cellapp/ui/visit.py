@@ -120,11 +120,13 @@ def farewell() -> None:
 
 
 def _delete() -> None:
-    from cellapp.ui import jobs
+    from cellapp.ui import canvas, count_questions, jobs
 
     try:
         jobs.cancel(space().id)
         space().delete_everything()
+        canvas.delete_pictures(space().id)
+        count_questions.forget_pictures()
     except WorkspaceError as error:
         say(str(error))
         return

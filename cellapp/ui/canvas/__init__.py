@@ -4,7 +4,7 @@
 """
 
 from cellapp.ui.canvas.component import Shape, image_canvas, length_of, regions_of, shapes_of
-from cellapp.ui.canvas.pictures import MAX_SIDE, picture_png, picture_url, routes
+from cellapp.ui.canvas.pictures import MAX_SIDE, delete_pictures, picture_png, picture_url, routes
 
-__all__ = ["MAX_SIDE", "Shape", "image_canvas", "length_of", "picture_png", "picture_url", "regions_of", "routes",
-           "shapes_of"]
+__all__ = ["MAX_SIDE", "Shape", "delete_pictures", "image_canvas", "length_of", "picture_png", "picture_url",
+           "regions_of", "routes", "shapes_of"]

@@ -11,6 +11,7 @@ import re
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,11 +27,13 @@ from cellapp.overlays import png
 
 MAX_SIDE = 4096                                              # px of a picture; coordinates are those of the full image
 MAX_BYTES = 512 * 1024**2                                    # of all pictures together; the oldest go first
+MAX_AGE = 24 * 3600.0                                        # s since a picture was last asked for
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="cellapp-pictures-")
 _SECRET = secrets.token_bytes(32)
 _LOCK = threading.Lock()
 _NAME = re.compile(r"[0-9a-f]{32}")
+_OF: dict[str, set[str]] = {}                                # the names of an owner's pictures
 
 
 def picture_png(grey: np.ndarray) -> bytes:
@@ -38,7 +41,7 @@ def picture_png(grey: np.ndarray) -> bytes:
     return png(preview(grey, max_side=MAX_SIDE))
 
 
-def picture_url(key: str, make: Callable[[], bytes]) -> str:
+def picture_url(key: str, make: Callable[[], bytes], owner: str = "") -> str:
     """Where the browser finds a picture.
 
     Parameters
@@ -46,8 +49,11 @@ def picture_url(key: str, make: Callable[[], bytes]) -> str:
     key : says what is shown: whoever gives an equal key gets the same picture, so name the file's content by its
         hash, and the channel
     make : gives the PNG; called only if there is no picture of this key yet, so it may take its time
+    owner : whose picture it is, for `delete_pictures`; other owners get pictures of their own
     """
-    name = hmac.new(_SECRET, key.encode(), hashlib.sha256).hexdigest()[:32]
+    name = hmac.new(_SECRET, f"{owner}\n{key}".encode(), hashlib.sha256).hexdigest()[:32]
+    with _LOCK:
+        _OF.setdefault(owner, set()).add(name)
     path = Path(_FOLDER.name) / f"{name}.png"
     if not path.exists():
         write_atomic(path, make())
@@ -60,10 +66,17 @@ def _make_room(newest: Path) -> None:
     with _LOCK:
         files = sorted(((p.stat().st_mtime, p) for p in Path(_FOLDER.name).glob("*.png")), reverse=True)
         total = 0
-        for _, path in files:
+        for used, path in files:
             total += path.stat().st_size
-            if total > MAX_BYTES and path != newest:
+            if path != newest and (total > MAX_BYTES or time.time() - used > MAX_AGE):
                 path.unlink(missing_ok=True)
+
+
+def delete_pictures(owner: str) -> None:
+    """Delete all pictures of an owner at once."""
+    with _LOCK:
+        for name in _OF.pop(owner, ()):
+            (Path(_FOLDER.name) / f"{name}.png").unlink(missing_ok=True)
 
 
 def _base() -> str:
