@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from cellapp import DEFAULT_WEIGHTS
 from cellapp.cli import main
+from cellapp.dots import read_dots, write_dots
 from cellapp.prediction import Interval, Prediction
 from cellapp.regions import box
 from cellapp.ui.canvas import pictures
@@ -294,6 +295,20 @@ def test_counts_by_hand_come_along():
     assert len(workspace(app).state().images) == 2
 
 
+def test_a_zip_of_rois_is_dots_and_what_does_not_fit_in_is_told(monkeypatch, visitors):
+    path = sample_files()[0]
+    dots = read_dots(path.with_name(f"{path.stem}_dots.csv"))
+    app = upload(start(), (path.name, path.read_bytes()), (f"{path.stem}_RoiSet.zip", write_dots(dots, "roi-zip")))
+    assert metrics(app)["By hand"] == str(len(dots)) and not any("aside" in c.value for c in app.caption)
+    monkeypatch.setenv("CELLAPP_WORKSPACE_GB", "0.00006")
+    from cellapp.ui import visit
+
+    visit.registry.cache_clear()
+    app = upload(start(), ("a.png", path.read_bytes()), ("b.png", sample_files()[1].read_bytes()))
+    assert not app.exception and "This workspace is full" in app.warning[0].value
+    assert not list(workspace(app).folder.glob("files/*")), "nothing is left behind that is not listed"
+
+
 def test_a_region_is_counted_without_counting_again(visitors):
     app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
     space = workspace(app)
@@ -339,7 +354,7 @@ def test_a_file_that_was_stored_is_out_of_the_memory(monkeypatch):
 
     monkeypatch.setattr(Manager, "remove_file", removing)
     app = upload(start(), *((p.name, p.read_bytes()) for p in sample_files()[:2]))
-    assert left == [1, 0]
+    assert left == [1, 0, 0, 0], "each at once, and once more in case of an error"
     assert app.file_uploader[0].value == []
 
 

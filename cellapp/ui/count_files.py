@@ -12,14 +12,12 @@ from cellapp.errors import CellappError
 from cellapp.ui import visit
 from cellapp.ui.text import plain
 from cellapp.workspace_limits import Limits
-from cellapp.workspace_state import StoredFile
 
 if TYPE_CHECKING:
     from cellapp.ui.desk import Desk  # imports torch
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-# What may hold dots; it is kept, and matched with the images by name.
-DOT_SUFFIXES = {".csv", ".tsv", ".txt", ".json", ".geojson", ".xml", ".roi", ".zip", ".mat"}
+
 
 
 COUNT_WORDS = ("Drop microscopy images or try a sample. You get the **count**, a **density map** that sums to it, and "
@@ -46,8 +44,10 @@ def drop_zone() -> None:
         help="TIFF, OME-TIFF, PNG, JPEG, BMP and more; 8 to 32 bits, grey, colour or several channels. Dot files and "
              "tables of counts that come along are matched with the images by name.")
     if dropped:
+        from cellapp.ui.count_intake import take  # imports torch
+
         with st.spinner("Keeping the files …"):
-            _take(dropped)
+            take(dropped)
         st.session_state["drops"] = st.session_state.get("drops", 0) + 1
         st.rerun()
 
@@ -114,69 +114,6 @@ def _files(number: int) -> str:
 
 def _true_count(path: Path) -> int:
     return len(read_dots(path.with_name(f"{path.stem}_dots.csv")))
-
-
-def _take(dropped) -> None:
-    """Write the dropped files to the workspace, take zips apart, and tell images from what came along."""
-    from cellapp.inputs import gather
-
-    try:
-        space = visit.begin()
-        visit.go_on()
-        raw = []
-        for upload in dropped:
-            raw.append(space.keep(upload.name, upload))
-            _free(upload)
-        found = gather([(file.name, space.path(file)) for file in raw])
-        files, aside = [], [(one.path, one.reason) for one in found.aside]
-        for one in found.inputs:
-            if one.error:
-                files.append(_without_bytes(one.name, one.error))
-                continue
-            try:
-                files.append(space.keep(one.name, one.read()))
-            except CellappError as error:
-                files.append(_without_bytes(one.name, str(error)))
-        dots, aside = _dots(space, raw, aside, [file.name for file in files])
-        space.include([*files, *dots])
-        space.change(lambda state: setattr(state, "aside", [*state.aside, *aside]))
-        space.discard(raw)
-    except CellappError as error:
-        visit.say(str(error))
-
-
-def _dots(space, raw: list[StoredFile], aside: list[tuple[str, str]], images: list[str]
-          ) -> tuple[list[StoredFile], list[tuple[str, str]]]:
-    """The files among those set aside that hold dots or counts, and the rest of those set aside."""
-    from cellapp.manual import match
-
-    dots, rest, whole = [], [], {file.name: file for file in raw}
-    for name, reason in aside:
-        file = whole.get(name)
-        if file is None or Path(name).suffix.lower() not in DOT_SUFFIXES:
-            rest.append((name, reason))
-        elif match(images, [(name, space.path(file).read_bytes())]).unread:
-            rest.append((name, f"{reason}, and no dots in it"))
-        else:
-            dots.append(file.model_copy(update={"kind": "dots"}))
-    return dots, rest
-
-
-def _without_bytes(name: str, sentence: str) -> StoredFile:
-    import hashlib
-
-    return StoredFile(name=name, sha256=hashlib.sha256(sentence.encode()).hexdigest(), bytes=0, error=sentence)
-
-
-def _free(upload) -> None:
-    """Take an uploaded file out of Streamlit's memory, where it would stay as long as the tab is open."""
-    from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-    from streamlit.runtime.scriptrunner import get_script_run_ctx
-
-    context = get_script_run_ctx()
-    upload.close()
-    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
-        context.uploaded_file_mgr.remove_file(session_id=context.session_id, file_id=upload.file_id)
 
 
 def _take_samples() -> None:
