@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from cellapp.ui.desk import Desk  # imports torch
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-
-
 COUNT_WORDS = ("Drop microscopy images or try a sample. You get the **count**, a **density map** that sums to it, and "
                "the **cells found** one by one, side by side; tables and maps to download.")
 
