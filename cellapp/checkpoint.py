@@ -86,7 +86,7 @@ def restore(run: Run, path: Path) -> None:
 def check_same_run(run_dir: Path, config: BaseModel, sets: Iterable[list[Dotted]], start: State | None) -> None:
     """Claim an empty folder for this config, images and first weights, or refuse the folder of another run."""
     digest = hashlib.sha256()
-    for name, value in (start or {}).items():
+    for name, value in sorted((start or {}).items()):        # safetensors give tensors back in no order
         digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
     for data in sets:
         digest.update(f"{len(data)} images".encode())        # the same images, split otherwise, are another run

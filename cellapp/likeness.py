@@ -128,7 +128,7 @@ def unlike(row: Weights, own: Traits | None, seen: Seen, diameter: float | None 
     if not seen.cells and row.input.polarity != EITHER:
         found.append("It cannot be told whether the cells are brighter or darker than the ground; they were counted as "
                      f"{'dark' if seen.dark else 'bright'} ones. Choose the polarity yourself if that is wrong.")
-    if seen.turned:
+    if seen.turned and not row.input.negatives:
         here, there = ("dark", "bright") if seen.dark else ("bright", "dark")
         found.append(f"These weights have never seen {here} cells on a {there} ground: compare a few images with a "
                      "count by eye before you trust this number.")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -294,12 +295,15 @@ def build(row: store.Weights) -> nn.Module:
         raise WeightsError(f"{row.id}: its manifest row does not fit {row.method} ({error}).") from error
 
 
-def load(weights_id: str, device: str = "auto") -> Counter:
-    """Weights by id, checked and ready to count with. Nothing is downloaded, nothing else is taken instead."""
-    row = store.find(weights_id)
+def load(weights_id: str, device: str = "auto", where: Path | None = None) -> Counter:
+    """Weights by id, checked and ready to count with. Nothing is downloaded, nothing else is taken instead.
+
+    where : the folder of the weights, if it is not that of the installed ones
+    """
+    row = store.find(weights_id, where)
     network = build(row)
     try:
-        network.load_state_dict(store.read_state(row), strict=True)
+        network.load_state_dict(store.read_state(row, where), strict=True)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise WeightsError(f"{row.id}: {row.files[0].file} does not hold a {row.method} network ({first}).") from error

@@ -35,6 +35,7 @@ class Input(_Row):
     cell_diameter: float = Field(gt=0, allow_inf_nan=False,
                                  description="typical cell diameter in px at the scale trained on")
     polarity: str = Field("bright on dark", description="of the cells: bright on dark, dark on bright, or either")
+    negatives: bool = Field(False, description="images of the other polarity were learnt from, too, as negatives")
 
 
 class Settings(_Row):

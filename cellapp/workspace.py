@@ -7,6 +7,7 @@ that loses its connection, its tab or its server loses nothing.
     <root>/<id>/files/<sha256>               the bytes of the visitor's files, never under the visitor's names
     <root>/<id>/results/<key>.json, .npz     a row, and its maps
     <root>/<id>/exports/                     zips on their way to the visitor
+    <root>/<id>/trainings/, weights/         training jobs, and the weights they made
 """
 
 import hashlib
@@ -129,6 +130,16 @@ class Workspace:
             state.files = list(listed.values())
 
         return self.change(append)
+
+    @property
+    def weights(self) -> Path:
+        """Where weights lie that were trained in this workspace: a folder with a manifest, as the installed ones."""
+        return self.folder / "weights"
+
+    @property
+    def trainings(self) -> Path:
+        """Where the training jobs of this workspace lie: `cellapp.train_jobs`."""
+        return self.folder / "trainings"
 
     def path(self, file: StoredFile) -> Path:
         """Where the bytes of a file lie."""

@@ -27,7 +27,7 @@ def image(desk: "Desk") -> StoredFile:
 
 def weights() -> list[store.Weights]:
     """Any of the installed weights, those of one method together; at first the first of each method."""
-    rows = store.manifest()
+    rows = visit.rows()
     methods = list(dict.fromkeys(row.method for row in rows.values()))
     names = sorted(rows, key=lambda name: methods.index(rows[name].method))
     first = {rows[name].method: name for name in reversed(names)}

@@ -14,6 +14,7 @@ from cellapp.figures import COMPARISONS, compare
 from cellapp.methods import METHODS
 from cellapp.prediction import Prediction
 from cellapp.spread import Spread
+from cellapp.ui import visit
 from cellapp.ui.counters import parameters
 from cellapp.ui.desk import Desk
 from cellapp.ui.text import interval_source, interval_text, plain
@@ -75,7 +76,7 @@ def _line(row: store.Weights, result: Result) -> dict:
     found = None if prediction is None or prediction.points is None else len(prediction.points)
     return {"Weights": row.title, "Method": METHODS[row.method].title, "Count": prediction and prediction.count,
             "Interval": (prediction and interval_text(prediction.interval)) or None, "Peaks or objects": found,
-            "Seconds": prediction and prediction.seconds, "Parameters": prediction and parameters(row),
+            "Seconds": prediction and prediction.seconds, "Parameters": prediction and parameters(row, visit.space()),
             "Trained on": row.trained_on, "Message": result.message if prediction is None else ""}
 
 

@@ -60,13 +60,13 @@ def go_on_with(work: Work) -> None:
     desk, file = work.desk, work.file
     try:
         try:
-            counter = load_counter(row)
+            counter = load_counter(row, desk.space)
         except CellappError as error:
             result = Result(file.name, "error", str(error), method=row.method, weights=row.id)
         else:
             result = count_one(desk.space.path(file), counter, desk.options(file, row), name=file.name,
                                progress=progress)
-            parameters(row)                                  # kept for the table, while the counter is at hand
+            parameters(row, desk.space)                      # kept for the table, while the counter is at hand
         desk.space.put(desk.key(file, row), result)
     except WorkspaceError as error:
         st.error(plain(str(error)), icon=":material/error:")

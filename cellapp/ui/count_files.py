@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cellapp import DEFAULT_WEIGHTS
-from cellapp import weights as store
 from cellapp.dots import read_dots
 from cellapp.errors import CellappError
 from cellapp.ui import visit
@@ -88,7 +87,7 @@ def megabytes(size: int) -> str:
 
 def sample_files() -> list[Path]:
     """The bundled example images (not their label masks) of the kind the chosen weights were trained on."""
-    rows = store.manifest()
+    rows = visit.rows()
     row = rows.get(st.session_state.get("weights", DEFAULT_WEIGHTS)) or rows.get(DEFAULT_WEIGHTS)
     kind = row.check.image.rsplit("-", 2)[0] if row is not None and row.check else "vgg-cells"
     fitting = sorted(p for p in EXAMPLES.glob(f"{kind}-*.png") if not p.stem.endswith("_labels"))

@@ -12,13 +12,13 @@ _POLARITIES = {"auto": "Told from the image", "bright": "Bright", "dark": "Dark"
 
 def current() -> store.Weights:
     """The weights as they were chosen last."""
-    rows = store.manifest()
+    rows = visit.rows()
     return rows.get(st.session_state.get("weights")) or rows.get(DEFAULT_WEIGHTS) or next(iter(rows.values()))
 
 
 def weights(diameter: float | None = None) -> store.Weights:
     """Which weights count; those whose training range holds cells of ``diameter`` px are marked."""
-    rows = store.manifest()
+    rows = visit.rows()
     fitting = _fitting(rows, diameter)
     if st.session_state.get("weights") not in rows or st.session_state.get("marked") != fitting:
         # A browser knows options by their words: with other marks, the choice is told to it anew.

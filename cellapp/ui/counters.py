@@ -2,23 +2,27 @@
 
 import threading
 from functools import lru_cache
+from pathlib import Path
 
 from cellapp import weights as store
+from cellapp.train_spec import OWN
 
 _lock = threading.Lock()
 
 
-def load_counter(row: store.Weights):
-    """The counter of a manifest row; loaded once for all sessions, read-only."""
+def load_counter(row: store.Weights, space=None):
+    """The counter of a manifest row, installed or trained in this workspace; loaded once for all sessions, read-only.
+    """
+    where = space.weights if space is not None and row.id.startswith(OWN) else None
     with _lock:                                              # two visitors at once load it once
-        return _load(row.id, row.sha256)
+        return _load(row.id, row.sha256, where)
 
 
-def parameters(row: store.Weights) -> int:
+def parameters(row: store.Weights, space=None) -> int:
     """How many parameters the network of a row has."""
     known = _parameters.get((row.id, row.sha256))
     if known is None:
-        known = _parameters[row.id, row.sha256] = load_counter(row).parameters
+        known = _parameters[row.id, row.sha256] = load_counter(row, space).parameters
     return known
 
 
@@ -26,8 +30,8 @@ _parameters: dict[tuple[str, str], int] = {}
 
 
 @lru_cache(maxsize=4)
-def _load(weights_id: str, sha256: str):
+def _load(weights_id: str, sha256: str, where: Path | None):
     # The hash is in the key so that retrained weights of the same name are read again.
     from cellapp.methods import load
 
-    return load(weights_id)
+    return load(weights_id, where=where)

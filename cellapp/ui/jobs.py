@@ -64,7 +64,7 @@ class Job:
 
     def _work(self) -> None:
         try:
-            counter = load_counter(self._row)
+            counter = load_counter(self._row, self._space)
             for piece in self._pieces:
                 self.name, self.part = piece.file.name, (0, 1)
                 if piece.key not in self._space:

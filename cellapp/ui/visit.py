@@ -9,7 +9,9 @@ from functools import cache
 
 import streamlit as st
 
+from cellapp import weights as store
 from cellapp.errors import WorkspaceError
+from cellapp.train_spec import OWN
 
 # Widgets whose values are kept, by their key and the field of `State` they are kept in.
 SETTINGS = {"weights": "weights", "diameter": "cell_diameter", "polarity": "polarity", "compared-weights": "compared"}
@@ -52,6 +54,13 @@ def enter() -> None:
 def space():
     """The workspace of this session, or None as long as there is nothing to keep."""
     return st.session_state.get("space")
+
+
+def rows() -> dict:
+    """The rows of all weights that this visitor can use, by their id: the installed ones, then those trained here."""
+    installed = store.manifest()
+    own = store.manifest(space().weights) if space() is not None else {}
+    return installed | {name: row for name, row in own.items() if name.startswith(OWN)}
 
 
 def begin():
