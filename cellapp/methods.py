@@ -229,8 +229,10 @@ class Counter:
         grey, note = plane(image, options.channel)
         trained = self.weights.input
         seen = look(grey, options.polarity, trained.polarity)
-        scale = choose_scale(bright(grey, seen.dark), options.cell_diameter, trained.cell_diameter,
-                             lambda factor: self.method.family.factor(self._network, grey.shape, factor))
+        scale = choose_scale(bright(grey, seen.dark), options.cell_diameter or trained.image_diameter,
+                             trained.cell_diameter,
+                             lambda factor: self.method.family.factor(self._network, grey.shape, factor),
+                             why="as given" if options.cell_diameter else "as in the images these weights learnt from")
         notes = (*([f"Channel read: {note}."] if note else []), *([seen.note] if seen.note else []))
         return Look(resize(bright(grey, seen.turned), scale.factor), seen, scale, colour(image, options.channel), notes)
 

@@ -47,6 +47,27 @@ def suggest_diameter(plane: np.ndarray) -> float | None:
     return float(2 * np.sqrt(2) * np.exp(mean) * SOFT_EDGES)
 
 
+def diameter_at(plane: np.ndarray, points: np.ndarray) -> float | None:
+    """Typical diameter, in px, of the bright cells of a (H, W) image whose centres are the (N, 2) ``points``.
+
+    The scale at which the middle dot answers most strongly, as in `suggest_diameter`; dots may be off by 2 px. Grain
+    and texture, which the estimate without dots may take for small cells, do not lead it astray. None without contrast,
+    or below 3 dots.
+    """
+    if len(points) < 3 or min(plane.shape) < SMALLEST or not plane.std(dtype=np.float64) > 0:
+        return None
+    plane = plane.astype(np.float32, copy=False)
+    places = tuple(np.clip(np.rint(points).astype(int), 0, np.array(plane.shape) - 1).T)
+    answers, sigma = {}, 1.5
+    while sigma <= min(64.0, min(plane.shape) / 5):
+        smooth = cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        answer = -cv2.Laplacian(smooth, cv2.CV_32F, borderType=cv2.BORDER_REFLECT) * sigma**2
+        answers[sigma] = float(np.median(cv2.dilate(answer, np.ones((5, 5), np.uint8))[places]))
+        sigma *= 2 ** (1 / STEPS)
+    best = max(answers, key=answers.get)
+    return 2 * np.sqrt(2) * best * SOFT_EDGES if answers[best] > 0 else None
+
+
 def squares(plane: np.ndarray) -> list[np.ndarray]:
     """The whole image, or of a larger one the squares with the most contrast."""
     if max(plane.shape) <= SQUARE:
@@ -97,12 +118,12 @@ class Scale:
 
 
 def choose_scale(plane: np.ndarray, given: float | None, trained: float,
-                 adjust: Callable[[float], float] = lambda factor: factor) -> Scale:
+                 adjust: Callable[[float], float] = lambda factor: factor, *, why: str = "as given") -> Scale:
     """The scale for a (H, W) image and weights trained on cells of ``trained`` px.
 
     ``given`` is the user's diameter and is always followed; without it the diameter is estimated, and the image is
     taken as it is unless its cells look smaller or larger than those of the training by more than `TOLERATED`.
-    ``adjust`` may change the factor of an estimated diameter.
+    ``adjust`` may change the factor of an estimated diameter; ``why`` says where a given one is from.
     Raises `ImageError` where a given diameter asks for an image beyond the limit.
     """
     diameter = given or suggest_diameter(plane)
@@ -121,7 +142,7 @@ def choose_scale(plane: np.ndarray, given: float | None, trained: float,
                          f"{MAX_PIXELS // 10**6} megapixels; check the cell diameter or crop the image.")
     if factor == 1:
         return Scale(1.0, diameter)
-    why = "as given" if given else "estimated; give the diameter if that is wrong"
+    why = why if given else "estimated; give the diameter if that is wrong"
     return Scale(factor, diameter, f"Counted at {factor:.3g} times its size, where cells of {diameter:.3g} px ({why}) "
                                    f"are the {trained:.3g} px of the training images.")
 

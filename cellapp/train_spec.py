@@ -41,7 +41,7 @@ class Spec(BaseModel):
 
     start : weights to begin with, None from scratch; start_folder : where they lie, None for the installed ones
     config : a `TrainingConfig`; minutes : the steps are chosen so that training takes about so long
-    diameter : px, of the cells at the scale of the training, where the weights begin from scratch
+    diameter : px, of the cells in the images; None where each image's is to be estimated
     out_folder : where the new weights are written
     """
 

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = "vgg-cells-1-000.png"                              # its count becomes the known answer of the new weights
 EPOCHS = 16                                                  # where the time is given and not the steps
+SCRATCH = 12.0                                               # px, of the cells as a network from scratch reads them
 MEASURED = 4                                                 # steps to find out how long one takes
+SETTLED = 0.5                                                # part of the steps after which the best epoch is chosen
 PREVIEWS = 0.05                                              # share of the time for predictions along the way
 
 
@@ -56,26 +58,36 @@ def work(job: Job, spec: Spec, line: "Line") -> str:
     learn, check = ([item for (item, _), of in zip(seen, spec.items, strict=True) if of.side == side]
                     for side in ("learn", "check"))
     checked = [one for one, of in zip(given, spec.items, strict=True) if of.side == "check"]
-    before = scores(reader, checked, line, "before") if start is not None else None
+    counts = spec.config.get("part") != "mask"               # a mask alone counts nothing yet
+    before = scores(reader, checked, line, "before") if counts and start is not None else None
     settings = Trainer(job, spec, line, row, start).run(learn, check, checked[0])
     new = _publish(job, spec, row, seen, settings, len(learn), len(check))
+    if not counts:
+        return new.id
     result = _compare(spec, new, checked, before, line)
     write_atomic(job.folder / "result.json", json.dumps(result))
     store.replace(new.model_copy(update={"scores": (_score(new, result),)}), spec.out_folder)
     return new.id
 
 
+def usual_threads() -> int:
+    """Threads of a training: as torch would take. Pages stay quick because the process is nice."""
+    return torch.get_num_threads()
+
+
 def first_weights(spec: Spec) -> tuple[Weights, State | None]:
     """The row to begin with and its tensors; from scratch, a row that only says how images are read, and None."""
     if spec.start is not None:
         row = store.find(spec.start, spec.start_folder)
-        return row, store.read_state(row, spec.start_folder)
+        read = row.input.model_copy(update={"image_diameter": spec.diameter})
+        return row.model_copy(update={"input": read}), store.read_state(row, spec.start_folder)
     config = TrainingConfig(**spec.config)
     method = find_method(config.method)
     part = store.Part(file="none.safetensors", sha256="0" * 64, bytes=0)
     return Weights(id=spec.id, title=spec.title, method=config.method, files=(part,), map_scale=method.map_scale,
-                   input={"cell_diameter": spec.diameter or 12.0, "polarity": BRIGHT}, sigma=config.sigma,
-                   trained_on="nothing", licence=spec.licence, settings=method.family.settings(config)), None
+                   input={"cell_diameter": SCRATCH, "image_diameter": spec.diameter, "polarity": BRIGHT},
+                   sigma=config.sigma, trained_on="nothing", licence=spec.licence,
+                   settings=method.family.settings(config)), None
 
 
 def open_image(given: Given) -> tuple[Image, Options]:
@@ -143,7 +155,7 @@ class Trainer:
 
         folder = self._job.folder / f"run-{config.batch}"
         for progress in train(learn, check, config, folder, start=self._start, build=self._row.build,
-                              device=self._spec.device, stop=stop):
+                              device=self._spec.device, settle=SETTLED, stop=stop):
             print(json.dumps(asdict(progress)), flush=True)
             if progress.best_epoch == progress.epoch:
                 self._preview(folder, progress, shown, config)

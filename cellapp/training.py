@@ -97,6 +97,7 @@ def train(
     start: State | None = None,
     build: dict | None = None,
     device: str = "auto",
+    settle: float = 0.0,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
     """Check everything now, then train as the returned iterator is read.
@@ -109,6 +110,8 @@ def train(
         run of the same config, images and start, that run goes on.
     start : weights to begin with instead of a fresh initialisation
     build : arguments of the network
+    settle : part of the steps after which the best epoch is looked for anew; of a few validation images an early
+        epoch may be the best by chance
     stop : asked after each step; once true the run ends after a checkpoint-free return and can be resumed
 
     Yields
@@ -131,7 +134,7 @@ def train(
     run_dir.mkdir(parents=True, exist_ok=True)
     check_same_run(run_dir, config, (train_data, val_data), start)
     run = _begin(method, build or {}, start, config, where, run_dir)
-    return _train(samples, validation, method, config, run, run_dir, where, stop)
+    return _train(samples, validation, method, config, run, run_dir, where, settle, stop)
 
 
 def call_of(method: Method, config: TrainingConfig, device: torch.device, settings: Settings | None = None) -> Call:
@@ -140,7 +143,7 @@ def call_of(method: Method, config: TrainingConfig, device: torch.device, settin
                 sigma=config.sigma, settings=settings or method.family.settings(config))
 
 
-def _train(samples, validation, method, config, run, run_dir, where, stop) -> Iterator[Progress]:
+def _train(samples, validation, method, config, run, run_dir, where, settle, stop) -> Iterator[Progress]:
     last_step = config.epochs * config.steps
     begin = time.monotonic() - run.seconds
     samples = method.family.ready(run.network, samples, config, where)
@@ -157,6 +160,8 @@ def _train(samples, validation, method, config, run, run_dir, where, stop) -> It
                                 "start again with a lower learning rate.")
         found = _validate(run, validation, method, config, where)
         epoch = run.step // config.steps
+        if run.step - config.steps < settle * last_step <= run.step:
+            run.best_figure = float("inf")
         if found.figure < run.best_figure:
             run.best_figure, run.best_epoch = found.figure, epoch
             save(run_dir / "best.safetensors", run.average, {"settings": found.settings.model_dump()})

@@ -34,6 +34,9 @@ class Input(_Row):
     normalisation: str = Field("image z-score", description="how grey values are brought to one scale")
     cell_diameter: float = Field(gt=0, allow_inf_nan=False,
                                  description="typical cell diameter in px at the scale trained on")
+    image_diameter: float | None = Field(None, gt=1, allow_inf_nan=False,
+                                         description="typical cell diameter in px of the images as they came; taken "
+                                                     "for that of an image where none is given")
     polarity: str = Field("bright on dark", description="of the cells: bright on dark, dark on bright, or either")
     negatives: bool = Field(False, description="images of the other polarity were learnt from, too, as negatives")
 

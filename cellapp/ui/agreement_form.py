@@ -29,12 +29,16 @@ class Choices:
     swapped: bool = False
 
 
-def welcome() -> None:
+TITLE = "Do the counts agree with yours?"
+WORDS = ("Drop images and what you counted in them by hand: **dots** in the format of your tool, or a **table** with "
+         "the columns image and count. You get the **error with its interval**, the **scatter**, the **limits of "
+         "agreement**, and for every image the **map under your dots**.")
+
+
+def welcome(title: str = TITLE, words: str = WORDS) -> None:
     """What a visitor reads who has no image yet."""
-    st.title("Do the counts agree with yours?")
-    st.markdown("Drop images and what you counted in them by hand: **dots** in the format of your tool, or a **table** "
-                "with the columns image and count. You get the **error with its interval**, the **scatter**, the "
-                "**limits of agreement**, and for every image the **map under your dots**.")
+    st.title(title)
+    st.markdown(words)
     st.button("Try a sample set", icon=":material/science:", type="primary", on_click=_take_samples,
               help=f"{SAMPLES} simulated images, so the true places of the cells are known.")
 

@@ -47,6 +47,8 @@ def cell_size(suggested: float | None = None) -> None:
         st.session_state["diameter"] = drawn                 # before the widget is there
         visit.keep("diameter")
     hint = "estimated from the image" if suggested is None else f"{suggested:.0f}, estimated"
+    if learnt := current().input.image_diameter:
+        hint = f"{learnt:.0f}, as these weights learnt"
     st.number_input("Typical cell diameter (px)", min_value=2.0, max_value=1000.0, value=None, step=1.0,
                     format="%.1f", placeholder=hint, key="diameter", on_change=visit.keep, args=("diameter",),
                     persist_state="session",

@@ -1,0 +1,187 @@
+"""The Fine-tune page: what is needed is said first, it trains beside the page, then the new weights can be used."""
+
+import io
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from streamlit.testing.v1 import AppTest
+
+from cellapp import train_jobs, train_queue
+from cellapp import weights as store
+from cellapp.dots import Dots, write_dots
+from cellapp.simulate import simulate
+from cellapp.ui import visit
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.usefixtures("tiny_weights")
+
+
+@pytest.fixture(autouse=True)
+def workspaces(tmp_path, monkeypatch):
+    monkeypatch.setenv("CELLAPP_WORKSPACES", str(tmp_path / "workspaces"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    visit.registry.cache_clear()
+    yield
+    visit.registry.cache_clear()
+
+
+def start(address: str | None = None) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120)
+    if address:
+        app.query_params["w"] = address
+    app = app.run().switch_page(str(ROOT / "pages" / "fine_tune.py")).run()
+    assert not app.exception
+    return app
+
+
+def files(n: int, names: str = "cell_{}") -> tuple[list, list]:
+    """Simulated images and their dots as they are dropped."""
+    images, dots = [], []
+    for k in range(n):
+        scene = simulate("vgg-cells", 1, k, size=(48, 56))
+        out = io.BytesIO()
+        PillowImage.fromarray(scene.image).save(out, "PNG")
+        name = names.format(k)
+        images.append((f"{name}.png", out.getvalue(), "image/png"))
+        dots.append((f"{name}_dots.csv", write_dots(Dots(scene.points), "csv"), "text/csv"))
+    return images, dots
+
+
+def drop(app: AppTest, place: int, given: list) -> AppTest:
+    app.file_uploader[place].set_value(given).run()
+    assert not app.exception
+    return app
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    next(b for b in app.button if b.label.startswith(label)).click().run()
+    assert not app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    return "\n".join(e.value.replace("\\", "") for kind in ("markdown", "caption", "info", "warning", "error",
+                                                            "subheader") for e in getattr(app, kind))
+
+
+def choose(app: AppTest, key: str, value) -> AppTest:
+    next(w for w in [*app.selectbox, *app.number_input, *app.toggle, *app.text_input] if w.key == key
+         ).set_value(value).run()
+    assert not app.exception
+    return app
+
+
+def tiny(app: AppTest, **more) -> AppTest:
+    """Settings for a training of a moment."""
+    choose(app, "tune set by steps", True)
+    for name, value in ({"epochs": 2, "steps": 2, "batch": 2, "crop": 32} | more).items():
+        choose(app, f"tune set {name}", value)
+    return app
+
+
+def until(app: AppTest, ready) -> AppTest:
+    for _ in range(600):
+        if ready(app.run()):
+            assert not app.exception
+            return app
+        time.sleep(0.2)
+    raise AssertionError(words(app))
+
+
+def labels(app: AppTest) -> list[str]:
+    return [b.label for b in app.button]
+
+
+@pytest.fixture
+def ready() -> AppTest:
+    images, dots = files(4)
+    return drop(drop(start(), 0, images), 1, dots)
+
+
+def test_what_is_needed_is_said_before_anything_runs():
+    images, dots = files(2)
+    app = start()
+    assert [t.value for t in app.title] == ["Teach it your cells"]
+    drop(app, 0, images[:1])
+    assert "There is no image with dots yet" in words(app)
+    drop(app, 1, dots[:1])
+    assert "There is only one image; training needs two at least" in words(app)
+    drop(app, 0, images[1:])
+    drop(app, 1, dots[1:])
+    assert "1 image to learn from, 1 image kept back" in words(app)
+    assert "Start training" in labels(app)
+    choose(app, "tune-start", "fcn/untrained")
+    assert "There is no image with outlines yet" in words(app) and "Start training" not in labels(app)
+    choose(app, "tune-start", "fpn-vgg11/untrained")
+    assert "counts: how many cells each image has" in words(app) and "Start training" in labels(app)
+
+
+def test_groups_stay_together():
+    images, dots = files(4, "P{}_a")
+    more, other = files(4, "P{}_b")
+    app = drop(drop(start(), 0, images + more), 1, dots + other)
+    choose(app, "tune-groups", "1")
+    table = app.dataframe[0].value
+    assert list(table["Group"]) == [name[:2] for name in table["Image"]]
+    sides = dict(zip(table["Image"], table["Use"], strict=True))
+    assert all(sides[f"P{k}_a.png"] == sides[f"P{k}_b.png"] for k in range(4))
+    assert set(sides.values()) == {"learn", "kept back"}
+
+
+def test_train_reload_and_use(ready):
+    app = tiny(choose(ready, "tune-name", "My cells!"))
+    press(app, "Start training")
+    address = app.query_params["w"]
+    address = address if isinstance(address, str) else address[0]
+    again = until(start(address), lambda a: "Use on the Count page" in labels(a))
+    assert [m.label for m in again.metric] == ["MAE before (cells per image)", "MAE after (cells per image)"]
+    assert "stay as they are" in words(again) and "before" in words(again)
+    space = visit.registry().find(address)
+    row = store.find("own/my-cells", space.weights)
+    assert row.title == "My cells!" and row.parent == "fcrn-a/untrained"
+    assert "own/my-cells" not in store.manifest(), "other visitors do not see it"
+    press(again, "Use on the Count page")
+    assert again.session_state["weights"] == "own/my-cells"
+    count = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120)
+    count.query_params["w"] = address
+    count.run()
+    assert next(s for s in count.selectbox if s.key == "weights").value == "own/my-cells"
+    until(count, lambda a: a.metric)
+    assert not count.error
+    stranger = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120).run()
+    assert "own/my-cells" not in next(s for s in stranger.selectbox if s.key == "weights").options
+    from cellapp.ui.fine_tune_result import _packed
+
+    job = train_jobs.jobs(space.trainings)[0]
+    with zipfile.ZipFile(io.BytesIO(_packed(job.spec()))) as box:
+        box.extractall(space.folder / "taken away")
+    assert np.isfinite(store.read_state(store.find("own/my-cells", space.folder / "taken away"),
+                                        space.folder / "taken away")["head.weight"].numpy()).all()
+
+
+def test_a_queue_is_shown_and_cancel_leaves_it(ready):
+    ticket = train_queue.Ticket(train_queue.default_root(), "cpu", "somebody")
+    assert ticket.mine()
+    app = press(tiny(ready), "Start training")
+    until(app, lambda a: "place 2 in the queue" in words(a))
+    assert "Another training on this server must end first" in words(app)
+    press(app, "Cancel")
+    until(app, lambda a: "Resume" in labels(a))
+    assert "Cancelled." in words(app)
+    press(app, "Train again")
+    assert "Start training" in labels(app)
+    ticket.close()
+
+
+def test_stop_and_keep_the_best(ready):
+    app = press(tiny(ready, epochs=2000), "Start training")
+    keep = next(b for b in app.button if b.label.startswith("Stop"))
+    assert keep.disabled, "nothing is there to keep before the first epoch"
+    until(app, lambda a: not next((b for b in a.button if b.label.startswith("Stop")), keep).disabled)
+    press(app, "Stop and keep the best")
+    until(app, lambda a: "Use on the Count page" in labels(a))
+    assert len(app.metric) == 2
