@@ -47,8 +47,8 @@ def main() -> None:
         job = train_jobs.create(
             Path(folder) / "jobs", images, divide([one.name for one in images], given.seed), id="own/benchmark",
             title="benchmark", trained_on=f"{len(images)} images", start=given.start,
-            out_folder=Path(folder) / "weights", config=defaults(start.method, start).model_dump(), minutes=given.minutes,
-            diameter=diameter, threads=usual_threads())
+            out_folder=Path(folder) / "weights", config=defaults(start.method, start).model_dump(),
+            minutes=given.minutes, diameter=diameter, threads=usual_threads())
         if work(job.folder) != 0:
             raise SystemExit(job.state().message)
         row, state = first_weights(job.spec())

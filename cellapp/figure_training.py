@@ -27,7 +27,7 @@ def curves(progress: Sequence[dict], epochs: int) -> go.Figure:
     figure.add_scatter(x=epoch, y=[line["loss"] for line in progress], mode="lines+markers", name="loss", yaxis="y2",
                        line={"color": _GREY, "width": 2, "dash": "dot"},
                        hovertemplate="epoch %{x}: loss %{y:.3g}<extra></extra>")
-    figure.update_xaxes(title_text="epoch", range=[0.5, max(epochs, 2) + 0.5], fixedrange=True,
+    figure.update_xaxes(title_text="epoch", range=[0.5, max(epochs, 2) + 0.5], fixedrange=True, anchor="y2",
                         dtick=max(1, epochs // 8))
     return figure.update_layout(
         height=340, margin={"l": 10, "r": 10, "t": 8, "b": 10}, dragmode=False, hovermode="closest",

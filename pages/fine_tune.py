@@ -7,7 +7,6 @@ from cellapp.ui.viewport import is_narrow
 
 visit.message()
 narrow = is_narrow()
-controls, results = st.columns([1, 3.6] if not narrow else 2, gap="large")
 space = visit.space()
 begun = space is not None and bool(space.state().images)
 
@@ -19,6 +18,11 @@ if space is not None:
 else:
     job = state = None
 planning = job is None or (not state.working and st.session_state.get("tune again", False))
+
+if narrow and not planning:                                  # the training before the files
+    results, controls = st.container(), st.container()
+else:
+    controls, results = st.columns([1, 3.6], gap="large")
 
 with controls:
     count_files.drop_zone()
@@ -38,7 +42,10 @@ with controls:
 
 with results:
     if job is not None and not planning:
-        (fine_tune_run.show(job, narrow) if state.working else fine_tune_result.show(job, state, narrow))
+        if state.working:
+            fine_tune_run.show(job, narrow)
+        else:
+            fine_tune_result.show(job, state, narrow)
     elif not begun:
         agreement_form.welcome("Teach it your cells", "Drop a few of your images and **dots** set in them by hand, in "
                                "the format of your tool. In about ten minutes, weights that count something similar "

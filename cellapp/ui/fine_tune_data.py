@@ -71,6 +71,7 @@ def report(given: list[Given], method: str, part: str, seed: int) -> Data:
     """Say what the method needs, what is there, and who lies where; groups can be chosen or written."""
     needed = needs(method, part)
     fit = [one for one in given if usable(one, needed)]
+    st.subheader("What it learns from", anchor=False)
     st.caption(f"This method learns from **{_NEEDS[needed]}**.")
     if len(fit) < len(given):
         st.warning(f"{len(given) - len(fit)} of {len(given)} images have no {needed} and are left out.",
@@ -94,11 +95,15 @@ def report(given: list[Given], method: str, part: str, seed: int) -> Data:
     except TrainingError as error:
         problem = str(error)
     _table(frame, sides, rule, problem)
+    diameter = _diameter(fit)
     if not problem:
         n = sides.count("learn")
         st.caption(f"{_images(n)} to learn from, {_images(len(fit) - n)} kept back to choose the best epoch and to "
                    "measure the error. Another seed draws others.")
-    return Data(tuple(fit), tuple(sides), problem, _diameter(fit))
+    if diameter is not None:
+        st.caption(f"At your dots, cells are about **{diameter:.0f} px** across; images are read at that scale, now "
+                   "and by the new weights. Give the diameter on the left if that is wrong.")
+    return Data(tuple(fit), tuple(sides), problem, diameter)
 
 
 def _table(frame: pd.DataFrame, sides: list[Side], rule: str, problem: str) -> None:

@@ -101,6 +101,7 @@ def _widget(name: str, value):
 def start_button(desk: Desk, data: Data, config: TrainingConfig | None, minutes: float | None,
                  start: store.Weights | None) -> None:
     """Name, licence and “Start”; why it cannot start stands in its place."""
+    st.subheader("What it becomes", anchor=False)
     left, right = st.columns([3, 2])
     name = left.text_input("Name of the new weights", key="tune-name", max_chars=60, persist_state="session",
                            placeholder="my cells")

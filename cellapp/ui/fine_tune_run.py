@@ -1,5 +1,7 @@
 """The training as it goes: its place in the queue, its curves, what it sees so far, and the buttons that end it."""
 
+import time
+
 import numpy as np
 import streamlit as st
 
@@ -12,6 +14,7 @@ from cellapp.train_work import open_image
 from cellapp.ui import visit
 from cellapp.ui.text import plain
 
+BETWEEN = 5.0                                                # s at least until the charts are drawn anew
 _DOING = {"reading": "Reading the images", "measuring": "Measuring how long a step takes",
           "training": "Training", "scoring": "Counting the images kept back"}
 _DEVICES = {"cpu": "the CPU of this server", "cuda": "the GPU of this server"}
@@ -25,28 +28,29 @@ def latest() -> Job | None:
 
 
 def show(job: Job, narrow: bool) -> None:
-    """A training that works; looked at again and again without drawing the rest of the page."""
-    st.fragment(_watch, run_every=1.5)(job, narrow)
-
-
-def _watch(job: Job, narrow: bool) -> None:
-    state = job.state()
-    if not state.working:
-        st.rerun()
-    spec, progress = job.spec(), job.progress()
-    st.subheader(plain(spec.title), anchor=False)
-    if state.phase == "queued":
-        _queued(state)
-    else:
-        _bar(state, progress, spec.device)
-    _buttons(job, bool(progress))
+    """A training that works. Its bar is looked at again and again; the charts are drawn anew after an epoch only."""
+    progress = job.progress()
+    st.subheader(plain(job.spec().title), anchor=False)
+    st.fragment(_watch, run_every=1.5)(job, len(progress), time.monotonic())
     for note in job.notes():
         st.caption(f":material/info: {plain(note)}")
     if progress:
         charts(job, progress, narrow)
-    elif state.phase == "running":
+    else:
         st.caption("The first curve appears after the first epoch. You can leave this page: the training goes on, and "
                    "the address brings you back.")
+
+
+def _watch(job: Job, drawn: int, when: float) -> None:
+    state, progress = job.state(), job.progress()
+    late = drawn == 0 or time.monotonic() - when >= BETWEEN
+    if not state.working or (len(progress) != drawn and late):
+        st.rerun()
+    if state.phase == "queued":
+        _queued(state)
+    else:
+        _bar(state, progress, job.spec().device)
+    _buttons(job, bool(progress))
 
 
 def _queued(state: State) -> None:
