@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from cellapp import workspace_limits
 from cellapp.files import write_atomic
 
 SAME_START = 2.0                                             # s; clocks are set right now and then
@@ -40,9 +41,7 @@ def lives(who: dict) -> bool:
 
 def default_root() -> Path:
     """Beside the visitors' folders, so that all servers of one user share it."""
-    from cellapp.workspaces import default_root
-
-    return default_root() / "queue"
+    return workspace_limits.default_root() / "queue"
 
 
 class Ticket:

@@ -85,6 +85,13 @@ def disk_sentence(error: OSError) -> str:
     return f"The server cannot write to its disk ({error.strerror}); nothing was lost, try again."
 
 
+def default_root() -> Path:
+    """``CELLAPP_WORKSPACES``, or a folder in the user's cache."""
+    if given := os.environ.get("CELLAPP_WORKSPACES"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cellapp" / "workspaces"
+
+
 def _size_on_disk(folder: Path) -> int:
     total = 0
     for place, _, names in os.walk(folder):                  # follows no links

@@ -14,7 +14,7 @@ from pathlib import Path
 from cellapp.errors import WorkspaceError
 from cellapp.files import write_atomic
 from cellapp.workspace import Workspace
-from cellapp.workspace_limits import Limits
+from cellapp.workspace_limits import Limits, default_root
 from cellapp.workspace_state import State
 
 _ID = re.compile(r"[A-Za-z0-9_-]{24}")                       # what `secrets.token_urlsafe(18)` gives
@@ -80,13 +80,6 @@ class Workspaces:
                 except OSError as error:
                     _log.warning("a workspace past its time could not be deleted: %s", error)
         return gone
-
-
-def default_root() -> Path:
-    """``CELLAPP_WORKSPACES``, or a folder in the user's cache."""
-    if given := os.environ.get("CELLAPP_WORKSPACES"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cellapp" / "workspaces"
 
 
 def _own_folder(root: Path) -> Path:

@@ -145,6 +145,12 @@ def test_two_at_once_the_second_waits_and_both_end(tiny_weights, queue, tmp_path
     assert not list((queue / "cpu").glob("*.json"))
 
 
+def test_who_waits_does_not_import_torch():
+    code = "import sys; import cellapp.train_worker; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+                          ).stdout.strip() == "False"
+
+
 def test_cancel_while_waiting_and_a_crash_frees_the_device(tiny_weights, queue, tmp_path):
     code = ("import time; from pathlib import Path; from cellapp.train_queue import Ticket\n"
             f"t = Ticket(Path({str(queue)!r}), 'cpu', 'other'); print(t.mine(), flush=True); time.sleep(600)")
