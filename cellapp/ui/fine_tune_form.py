@@ -110,8 +110,10 @@ def start_button(desk: Desk, data: Data, config: TrainingConfig | None, minutes:
     if data.problem or config is None:
         st.info(data.problem or "Correct the settings first.", icon=":material/info:")
         return
-    st.button("Start training", type="primary", icon=":material/model_training:", key="tune-go",
-              on_click=_start, args=(desk, data, config, minutes, start, name.strip() or "my cells", licence))
+    # No callback: its arguments would be those of the run before, without what was typed last.
+    if st.button("Start training", type="primary", icon=":material/model_training:", key="tune-go"):
+        _start(desk, data, config, minutes, start, name.strip() or "my cells", licence)
+        st.rerun()
 
 
 def _start(desk: Desk, data: Data, config: TrainingConfig, minutes: float | None, start: store.Weights | None,
