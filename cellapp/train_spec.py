@@ -7,6 +7,7 @@ Everything lies in the job's folder, so that a job depends on nothing that a vis
     truth/<number>.npz       (N, 2) points (y, x), or (H, W) labels, or the number of cells alone
 """
 
+import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,6 +119,26 @@ def group_of(name: str, rule: str = "image") -> str:
     if rule == "mark":
         return "_".join(parts[:-1]) or path.stem
     return "_".join(parts[: int(rule)]) if rule.isdecimal() else name
+
+
+_IMAGES, _GROUPS = ("image", "file", "filename", "name"), ("group", "slide", "patient", "subject", "animal", "well")
+
+
+def groups_in(table: bytes) -> dict[str, str]:
+    """The groups of images by the last part of their names, from a CSV with a column such as image and one such as
+    group or slide; empty for any other file."""
+    try:
+        text = table.decode("utf-8-sig")
+        dialect = csv.Sniffer().sniff(text[:4096], ",;\t")
+    except (UnicodeDecodeError, csv.Error):
+        return {}
+    rows = csv.DictReader(text.splitlines(), dialect=dialect)
+    columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
+    image = next((columns[name] for name in _IMAGES if name in columns), None)
+    group = next((columns[name] for name in _GROUPS if name in columns), None)
+    if image is None or group is None:
+        return {}
+    return {PurePath(row[image]).name: row[group].strip() for row in rows if row[image] and row[group]}
 
 
 def divide(groups: Sequence[str], seed: int, share: float = CHECKED) -> list[Side]:

@@ -57,5 +57,5 @@ with results:
         pairs = agreement_report.pairs(work, picked, found)
         agreement_report.show(pairs, picked, found, brief=True)
         data = fine_tune_data.report(fine_tune_data.given_of(work, pairs), method, config.part if config else "all",
-                                     config.seed if config else 0)
+                                     config.seed if config else 0, fine_tune_data.written_groups(work))
         fine_tune_form.start_button(work, data, config, minutes, start)

@@ -130,6 +130,11 @@ def test_groups_stay_together():
     sides = dict(zip(table["Image"], table["Use"], strict=True))
     assert all(sides[f"P{k}_a.png"] == sides[f"P{k}_b.png"] for k in range(4))
     assert set(sides.values()) == {"learn", "kept back"}
+    rows = "image,count,slide\n" + "".join(f"P{k}_{side}.png,9,{side}\n" for k in range(4) for side in "ab")
+    drop(app, 1, [("slides.csv", rows.encode(), "text/csv")])
+    choose(app, "tune-groups", "table")
+    table = app.dataframe[0].value
+    assert set(table["Group"]) == {"a", "b"} and table.groupby("Group")["Use"].nunique().eq(1).all()
 
 
 def test_train_reload_and_use(ready):

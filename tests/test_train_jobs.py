@@ -20,7 +20,7 @@ from cellapp.errors import TrainingError
 from cellapp.methods import load
 from cellapp.simulate import simulate
 from cellapp.train_jobs import Job
-from cellapp.train_spec import Given, divide, group_of
+from cellapp.train_spec import Given, divide, group_of, groups_in
 from cellapp.train_worker import main
 
 CONFIG = {"method": "fcrn-a", "epochs": 3, "steps": 3, "batch": 2, "crop": 32, "warmup": 2, "whole": 0.0}
@@ -269,6 +269,9 @@ def test_groups_never_lie_on_both_sides():
     groups = [group_of(name, "1") for name in names]
     assert set(groups) == {"P0", "P1", "P2", "P3"}
     assert group_of("a_b_003.tif", "mark") == "a_b" and group_of("x/y/3.tif", "folder") == "x/y"
+    table = "Image;Slide;count\nx/a.png;S1;3\nb.png;S2;4\n".encode("utf-8-sig")
+    assert groups_in(table) == {"a.png": "S1", "b.png": "S2"}
+    assert groups_in(b"x,y\n1,2\n") == groups_in(b"\xff\xfe") == groups_in(b"") == {}
     sides = divide(groups, 3)
     assert set(sides) == {"learn", "check"}
     for group in set(groups):

@@ -14,13 +14,14 @@ from cellapp.image import plane, read_image
 from cellapp.methods import Options
 from cellapp.polarity import bright, look
 from cellapp.scale import diameter_at
-from cellapp.train_spec import Given, Side, divide, group_of, needs, usable
+from cellapp.train_spec import Given, Side, divide, group_of, groups_in, needs, usable
 from cellapp.ui.agreement_report import Pair
 from cellapp.ui.desk import Desk
 from cellapp.ui.text import plain
 
 RULES = {"image": "Each image by itself", "mark": "Names alike but for the last part", "1": "First part of the name",
-         "2": "First two parts of the name", "folder": "Folder", "own": "As I write in the table"}
+         "2": "First two parts of the name", "folder": "Folder",
+         "table": "Group or slide in my table", "own": "As I write below"}
 _NEEDS = {"dots": "dots: the place of each cell", "outlines": "label masks: the outline of each cell",
           "counts": "counts: how many cells each image has (a table will do)"}
 _SAMPLED = 5                                                 # images whose dots tell the cells' diameter
@@ -67,7 +68,24 @@ def _labels(path: Path) -> np.ndarray | None:
         return None
 
 
-def report(given: list[Given], method: str, part: str, seed: int) -> Data:
+def written_groups(desk: Desk) -> dict[str, str]:
+    """The groups that tables among the files of dots give, by the images' names."""
+    found = {}
+    for file in desk.state.dots:
+        if Path(file.name).suffix.lower() in (".csv", ".tsv", ".txt"):
+            found |= _groups(desk.space.path(file))
+    return found
+
+
+@lru_cache(maxsize=200)
+def _groups(path: Path) -> dict[str, str]:
+    try:
+        return groups_in(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def report(given: list[Given], method: str, part: str, seed: int, written: dict[str, str]) -> Data:
     """Say what the method needs, what is there, and who lies where; groups can be chosen or written."""
     needed = needs(method, part)
     fit = [one for one in given if usable(one, needed)]
@@ -79,11 +97,13 @@ def report(given: list[Given], method: str, part: str, seed: int) -> Data:
     if not fit:
         return Data(problem=f"There is no image with {needed} yet: drop images and their {needed}, or choose a method "
                             "that learns from what you have.")
-    rule = st.selectbox("Keep together", list(RULES), format_func=RULES.get, key="tune-groups",
+    rules = [rule for rule in RULES if rule != "table" or written]
+    rule = st.selectbox("Keep together", rules, format_func=RULES.get, key="tune-groups",
                         persist_state="session",
                         help="Images of one slide, animal or well are alike. All of them go to the same side, or the "
                              "check would be too kind.")
-    groups = [group_of(one.name, rule) if rule != "own" else "" for one in fit]
+    groups = [written.get(Path(one.name).name, one.name) if rule == "table" else group_of(one.name, rule)
+              for one in fit]
     frame = pd.DataFrame({"Image": [one.name for one in fit], "Cells": [one.cells for one in fit],
                           "Group": groups if rule != "image" else ["" for _ in fit]})
     if rule == "own":

@@ -129,10 +129,14 @@ def farewell() -> None:
 
 
 def _delete() -> None:
+    from cellapp import train_jobs
     from cellapp.ui import canvas, count_questions, jobs
 
     try:
         jobs.cancel(space().id)
+        for job in train_jobs.jobs(space().trainings):
+            if job.state().working:
+                job.ask("cancel")
         space().delete_everything()
         canvas.delete_pictures(space().id)
         count_questions.forget_pictures()
