@@ -372,7 +372,8 @@ def test_weights_are_loaded_once_for_all_visitors(monkeypatch):
 
     counters._load.cache_clear()
     loaded, load = [], methods.load
-    monkeypatch.setattr(methods, "load", lambda weights_id: loaded.append(weights_id) or load(weights_id))
+    monkeypatch.setattr(methods, "load",
+                        lambda weights_id, **more: loaded.append(weights_id) or load(weights_id, **more))
     for _visitor in range(2):
         upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
     assert loaded == [DEFAULT_WEIGHTS]
