@@ -52,13 +52,12 @@ def _choose(desk: Desk, files: list[StoredFile], file: StoredFile) -> None:
     """Which image, and the one that would be most useful next."""
     if len(files) == 1:
         return
-    dotted = {one.id: len(kept.points) for one in files if (kept := _kept(desk, one)).annotated}
+    dotted = {one.id for one in files if _kept(desk, one).annotated}
     left, right = st.columns([2, 1], vertical_alignment="bottom")
     st.session_state["annotated"] = files.index(file)        # the workspace knows, not this tab
     left.selectbox(f"Image ({len(dotted):,} of {len(files):,} are dotted)", range(len(files)), key="annotated",
                    on_change=lambda: visit.change(shown=files[st.session_state["annotated"]].id),
-                   format_func=lambda k: f"{k + 1}. {files[k].name}" + (
-                       f" ({_dots(dotted[files[k].id])})" if files[k].id in dotted else ""))
+                   format_func=lambda k: f"{k + 1}. {files[k].name}")     # a browser knows options by their words
     rest = [one for one in files if one.id not in dotted and one != file]
     right.button("Next useful image", icon=":material/lightbulb:", width="stretch", key="next-useful",
                  disabled=not rest, on_click=annotate_suggest.go_to_next, args=(desk, rest),
@@ -87,7 +86,3 @@ def _no_cells(desk: Desk, file: StoredFile, kept: Annotation) -> None:
     st.checkbox("There are no cells in this image", key=key, width="content",
                 on_change=lambda: annotate_files.put(desk, file, lambda now: now.model_copy(
                     update={"empty": st.session_state[key] and not now.points, "shape": desk.info(file).shape})))
-
-
-def _dots(number: int) -> str:
-    return "1 dot" if number == 1 else f"{number:,} dots" if number else "no cells"

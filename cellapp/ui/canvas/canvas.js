@@ -9,6 +9,9 @@ const fresh = () => ({shapes: [], selected: [], undo: [], redo: [], view: null, 
                       dots: [], label: 1, chosen: -1, near: -1, press: null, hidden: false, look: 0, map: null,
                       help: false, doc: null});
 
+// A text set anew makes the browser lay the page out again, even an equal one.
+const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+
 class Canvas {
   constructor(component, state) {
     this.data = component.data;
@@ -143,12 +146,12 @@ class Canvas {
   tell() {
     const {s, root, data} = this, find = name => root.querySelector(name), v = s.view;
     const [y, x] = s.hover || [NaN, NaN], one = s.selected.length === 1 ? s.shapes[s.selected[0]] : null;
-    find(".where").textContent = v.inside([y, x]) ? `x ${Math.round(x)}, y ${Math.round(y)}` : "";
-    find(".zoom").textContent = `${Math.round(v.k * 100)} %`;
+    put(find(".where"), v.inside([y, x]) ? `x ${Math.round(x)}, y ${Math.round(y)}` : "");
+    put(find(".zoom"), `${Math.round(v.k * 100)} %`);
     const shown = s.draft || one;
-    find(".size").textContent = shown ? measured(shown, data.um)
-      : s.selected.length > 1 ? `${s.selected.length} shapes selected` : "";
-    find(".hint").textContent = one || s.selected.length > 1 ? "" : this.tool.hint;
+    put(find(".size"), shown ? measured(shown, data.um)
+      : s.selected.length > 1 ? `${s.selected.length} shapes selected` : "");
+    put(find(".hint"), one || s.selected.length > 1 ? "" : this.tool.hint);
     find(".message").hidden = !s.failed;
     const naming = find(".naming"), input = naming.querySelector("input");
     naming.hidden = !one || one.kind === "line";

@@ -77,7 +77,7 @@ function tellEditor(c) {
   press("help", s.help);
   const look = find("[data-do=look]");
   look.disabled = !data.editor.map;
-  look.querySelector("span").textContent = LOOKS[s.look];
+  put(look.querySelector("span"), LOOKS[s.look]);
   look.setAttribute("aria-label", `Shown: ${LOOKS[s.look]}`);
   press("look", s.look > 0);
   const {place, of} = data.editor;
@@ -87,10 +87,10 @@ function tellEditor(c) {
   find(".help").hidden = !s.help;
   const saved = find(".saved");
   saved.dataset.state = doc.state;
-  saved.textContent = STATES_IN_WORDS[doc.state];
+  put(saved, STATES_IN_WORDS[doc.state]);
   const back = doc.back ? `${doc.back} ${doc.back === 1 ? "change" : "changes"} of your last visit, kept in this browser, ` +
     `${doc.back === 1 ? "was" : "were"} brought back.` : "";
-  find(".told").textContent = doc.words || back;
+  put(find(".told"), doc.words || back);
   Object.assign(c.canvas.dataset, {dots: s.dots.length, state: doc.state, revision: doc.revision, doc: doc.url,
     look: LOOKS[s.look], map: s.map ? "1" : "0"});
 }

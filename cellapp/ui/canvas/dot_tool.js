@@ -1,5 +1,5 @@
 // The tool that sets, moves and deletes dots.
-const HOLD = 550;                        // ms of a finger on a dot that delete it
+const HOLD = 450;                        // ms of a finger on a dot that delete it
 
 function dotAt(c, p, touch) {
   const {s} = c;
@@ -24,12 +24,16 @@ TOOLS.dot = {
     s.chosen = hit;
     if (e.erase) { c.removeDot(hit); s.press = {done: true}; return; }
     s.press = {hit, before: s.dots, touch: e.touch};
-    if (e.touch && hit >= 0) s.press.timer = setTimeout(() => {
-      s.press = {done: true};
-      c.removeDot(hit);
-      navigator.vibrate?.(15);
-      c.show();
-    }, HOLD);
+    if (e.touch && hit >= 0) s.press.timer = setTimeout(() => this.hold(c), HOLD);
+  },
+  hold(c) {                              // of a finger; some browsers tell it themselves, and then take the finger away
+    const {s} = c, {press} = s;
+    if (!press?.touch || press.done || press.hit < 0 || s.dots !== press.before) return;
+    clearTimeout(press.timer);
+    s.press = {done: true};
+    c.removeDot(press.hit);
+    navigator.vibrate?.(15);
+    c.show();
   },
   move(c, p, e) {
     const {s} = c, {press} = s;

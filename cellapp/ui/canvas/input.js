@@ -72,7 +72,7 @@ function pointers(c, listen) {
     c.show();
   });
   listen(canvas, "pointerleave", () => { s.hover = null; c.flush(); c.show(); });
-  listen(canvas, "contextmenu", e => e.preventDefault());
+  listen(canvas, "contextmenu", e => { e.preventDefault(); c.tool.hold?.(c); });
   listen(canvas, "wheel", e => {
     e.preventDefault();
     e.stopPropagation();
