@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Error, expect, sync_playwright
 
 from cellapp.annotation import Annotation, read, save
 from cellapp.workspaces import Workspaces
@@ -99,7 +99,12 @@ def visit(context, server, space):
     page.goto(f"{server.address}/annotate?w={space.id}")
     page.locator(".stage canvas[data-ready='1'][data-state=saved]").first.wait_for()
     expect(page.locator(".stage canvas")).to_have_count(1, timeout=SLOW)     # a phone draws the page twice
-    page.locator(".stage canvas").scroll_into_view_if_needed()
+    for _ in range(20):
+        try:
+            page.locator(".stage canvas").scroll_into_view_if_needed()
+            break
+        except Error:                                        # replaced at this very moment
+            page.wait_for_timeout(500)
     return page
 
 

@@ -1,13 +1,14 @@
 """What was counted by hand: where it is dropped, and the choices that it leaves open."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import streamlit as st
 
+from cellapp.annotation import annotations
 from cellapp.errors import CellappError
-from cellapp.manual import Matching, match
+from cellapp.manual import Manual, Matching, match
 from cellapp.ui import visit
 from cellapp.ui.count_files import EXAMPLES, sample_files
 from cellapp.ui.text import plain
@@ -32,7 +33,8 @@ class Choices:
 def welcome() -> None:
     """What a visitor reads who has no image yet."""
     st.title("Do the counts agree with yours?")
-    st.markdown("Drop images and what you counted in them by hand: **dots** in the format of your tool, or a **table** "
+    st.markdown("Drop images and what you counted in them by hand: **dots** in the format of your tool or set on the "
+                "page Annotate, or a **table** "
                 "with the columns image and count. You get the **error with its interval**, the **scatter**, the "
                 "**limits of agreement**, and for every image the **map under your dots**.")
     st.button("Try a sample set", icon=":material/science:", type="primary", on_click=_take_samples,
@@ -79,7 +81,20 @@ def choices(space, images: list[StoredFile]) -> tuple[Choices, Matching]:
     plain_match = _match(space.folder, names, files, Choices())
     picked = Choices(_classes(plain_match), _annotator(plain_match), _pixel_size(plain_match), _files(plain_match),
                      bool(st.session_state.get("agreement-swap")))
-    return picked, _match(space.folder, names, files, picked)
+    return picked, _with_own(space, _match(space.folder, names, files, picked))
+
+
+def _with_own(space, found: Matching) -> Matching:
+    """The dots of the Annotate page for images without a file of dots; those dotted in part have no count."""
+    own = {file.name: Manual(file.name, float(len(kept.points)), kept.dots(file.name),
+                             "the dots set on the page Annotate")
+           for file, kept in annotations(space) if file.name in found.without and not kept.area}
+    if not own:
+        return found
+    order = [file.name for file in space.state().images]
+    both = {**found.found, **own}
+    return replace(found, found={name: both[name] for name in order if name in both},
+                   without=tuple(name for name in found.without if name not in own))
 
 
 def _dot_files(space, images: list[StoredFile]) -> tuple[StoredFile, ...]:

@@ -54,9 +54,10 @@ def _choose(desk: Desk, files: list[StoredFile], file: StoredFile) -> None:
         return
     dotted = {one.id for one in files if _kept(desk, one).annotated}
     left, right = st.columns([2, 1], vertical_alignment="bottom")
-    st.session_state["annotated"] = files.index(file)        # the workspace knows, not this tab
-    left.selectbox(f"Image ({len(dotted):,} of {len(files):,} are dotted)", range(len(files)), key="annotated",
-                   on_change=lambda: visit.change(shown=files[st.session_state["annotated"]].id),
+    key = f"annotated {file.id}"                             # one for each image: a browser that is a step behind
+    # would send the last choice again, and with it bring that image back.
+    left.selectbox(f"Image ({len(dotted):,} of {len(files):,} are dotted)", range(len(files)), key=key,
+                   index=files.index(file), on_change=lambda: visit.change(shown=files[st.session_state[key]].id),
                    format_func=lambda k: f"{k + 1}. {files[k].name}")     # a browser knows options by their words
     rest = [one for one in files if one.id not in dotted and one != file]
     right.button("Next useful image", icon=":material/lightbulb:", width="stretch", key="next-useful",
