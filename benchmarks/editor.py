@@ -118,7 +118,8 @@ def measure(address: str, chosen: argparse.Namespace) -> None:
         begun = time.perf_counter()
         page.goto(address)
         page.locator(f".stage canvas[data-ready='1'][data-dots='{chosen.dots}']").wait_for()
-        print(f"{chosen.dots:,} dots on {chosen.side}×{chosen.side} px, ready after {time.perf_counter() - begun:.1f} s")
+        ready = time.perf_counter() - begun
+        print(f"{chosen.dots:,} dots on {chosen.side}×{chosen.side} px, ready after {ready:.1f} s")
         canvas = page.locator(".stage canvas")
         page.wait_for_timeout(4000)                          # the page around it is drawn too
         print(f"{'':28}{'work, median':>14}{'p95':>8}{'frame to frame, median':>26}{'p95':>8}")

@@ -28,7 +28,7 @@ with controls:
 
         before = desk.desk(count_form.current())
         count_questions.answered(before)
-        suggested = count_scale.suggestion(before)
+        suggested, _ = count_scale.suggestion(before)
         count_form.cell_size(suggested)
         work = desk.desk(count_form.weights(st.session_state.get("diameter") or suggested))
     visit.farewell()

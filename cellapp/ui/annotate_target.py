@@ -26,8 +26,8 @@ def layer(desk: Desk, kept: Annotation, shape: tuple[int, int], diameter: float 
     if made.values is None:
         return None
     key = hashlib.sha256(f"{kept.points} {kept.area} {shape} {desk.row.id} {desk.row.sha256} {sigma}".encode())
-    return MapLayer(picture_url(f"target {key.hexdigest()}", lambda: picture(made.values)),
-                    float(made.values.max()), made.unit)
+    url = picture_url(f"target {key.hexdigest()}", lambda: picture(made.values), owner=desk.space.id)
+    return MapLayer(url, float(made.values.max()), made.unit)
 
 
 def show(desk: Desk, kept: Annotation, shape: tuple[int, int], diameter: float | None) -> None:
