@@ -242,7 +242,7 @@ class Workspace:
             except FileNotFoundError:
                 before = None
             except OSError as error:
-                raise WorkspaceError(_disk(error)) from error
+                raise WorkspaceError(disk_sentence(error)) from error
             text = what(before)
             if len(text) - len(before or b"") > self.limits.room(self.folder):
                 raise WorkspaceError(self.limits.sentence(self.folder))
