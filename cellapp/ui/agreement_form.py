@@ -86,9 +86,14 @@ def choices(space, images: list[StoredFile]) -> tuple[Choices, Matching]:
 
 def _with_own(space, found: Matching) -> Matching:
     """The dots of the Annotate page for images without a file of dots; those dotted in part have no count."""
+    try:
+        dotted = annotations(space)
+    except CellappError as error:
+        visit.say(str(error))
+        return found
     own = {file.name: Manual(file.name, float(len(kept.points)), kept.dots(file.name),
                              "the dots set on the page Annotate")
-           for file, kept in annotations(space) if file.name in found.without and not kept.area}
+           for file, kept in dotted if file.name in found.without and not kept.area}
     if not own:
         return found
     order = [file.name for file in space.state().images]

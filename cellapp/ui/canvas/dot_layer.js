@@ -1,5 +1,5 @@
 // Dots as they are seen: a colour and a mark of its own for each class. Only those in view are drawn, as small pictures:
-// stroking 5,000 outlines takes ten times as long where no graphics card helps.
+// stroking 5,000 outlines in each frame stutters where no graphics card helps.
 // A dot is [y, x, class]. A mark adds itself to a path at a place, r CSS pixels wide.
 const MARKS = [
   (g, x, y, r) => { g.moveTo(x + r, y); g.arc(x, y, r, 0, 2 * Math.PI); },
