@@ -10,7 +10,7 @@ from importlib import import_module
 
 import streamlit as st
 
-from cellapp.ui import canvas, exports, visit
+from cellapp.ui import annotate_route, canvas, exports, visit
 
 WARM = ("cellapp.methods", "cellapp.figures", "scipy.ndimage", "skimage.feature", "pandas", "cv2")
 
@@ -22,4 +22,5 @@ async def lifespan(_app):
     yield
 
 
-app = st.App("cellapp/ui/main.py", lifespan=lifespan, routes=[*canvas.routes(), *exports.routes()])
+app = st.App("cellapp/ui/main.py", lifespan=lifespan,
+             routes=[*annotate_route.routes(), *canvas.routes(), *exports.routes()])

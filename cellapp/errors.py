@@ -17,6 +17,18 @@ class DotsError(CellappError):
     """Dot annotations that cannot be read, or that do not fit their image."""
 
 
+class AnnotationError(CellappError):
+    """Dots set in the browser that cannot be read or kept."""
+
+
+class StaleAnnotation(AnnotationError):
+    """Somebody else has saved meanwhile; ``kept`` is what is there now, an `annotation.Annotation`."""
+
+    def __init__(self, kept):
+        super().__init__("These dots were changed in another tab meanwhile; both changes are laid together.")
+        self.kept = kept
+
+
 class RegionError(CellappError):
     """A region that encloses nothing, does not fit its image, or cannot be read."""
 

@@ -6,6 +6,7 @@ that loses its connection, its tab or its server loses nothing.
     <root>/<id>/state.json                   what was chosen: `State`
     <root>/<id>/files/<sha256>               the bytes of the visitor's files, never under the visitor's names
     <root>/<id>/results/<key>.json, .npz     a row, and its maps
+    <root>/<id>/annotations/<file>.json      dots set in the browser: `annotation.Annotation`
     <root>/<id>/exports/                     zips on their way to the visitor
     <root>/<id>/trainings/, weights/         training jobs, and the weights they made
 """
@@ -240,6 +241,24 @@ class Workspace:
                 self._rows.pop(key, None)
                 for end in ("json", "npz"):
                     (self.folder / "results" / f"{key}.{end}").unlink(missing_ok=True)
+
+    # further documents
+
+    def rewrite(self, name: str, what: Callable[[bytes | None], str]) -> None:
+        """Let ``what`` make a new text of a small file (None: there is none yet), with nobody writing in between."""
+        with self._lock:
+            path = self._present() / name
+            try:
+                before = path.read_bytes()
+            except FileNotFoundError:
+                before = None
+            except OSError as error:
+                raise WorkspaceError(disk_sentence(error)) from error
+            text = what(before)
+            if len(text) - len(before or b"") > self.limits.room(self.folder):
+                raise WorkspaceError(self.limits.sentence(self.folder))
+            self._write(name, text)
+            self.limits.written(self.folder, len(text) - len(before or b""))
 
     # the folder
 

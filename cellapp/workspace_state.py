@@ -56,6 +56,7 @@ class State(_Kept):
     shared_regions, shared_shape : the regions of every image that has none of its own, and the (H, W) of the image on
         which they were drawn
     excluded : why an image is left out, by the id of the file
+    dot_sigma : px of the Gaussian that stands for one dot when its target is shown; None for what the dots suggest
     stopped : the user stopped the counting, so nothing starts by itself
     """
 
@@ -75,6 +76,7 @@ class State(_Kept):
     excluded: dict[str, str] = {}
     shown: str | None = None
     stopped: bool = False
+    dot_sigma: float | None = None
 
     @property
     def images(self) -> list[StoredFile]:

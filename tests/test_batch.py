@@ -75,7 +75,7 @@ def test_one_image_is_read_ahead_and_no_more_and_nothing_is_kept(counter, folder
     assert reads == [], "nothing is read before it is asked for"
     k = 0                                                    # enumerate would keep the last result
     for result in results:
-        k += 1
+        k += 1  # noqa: SIM113
         assert k <= len(reads) <= k + 1
         if result.prediction is not None:
             maps += [weakref.ref(result.prediction.density), weakref.ref(result.image)]

@@ -1,13 +1,14 @@
 """What was counted by hand: where it is dropped, and the choices that it leaves open."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import streamlit as st
 
+from cellapp.annotation import annotations
 from cellapp.errors import CellappError
-from cellapp.manual import Matching, match
+from cellapp.manual import Manual, Matching, match
 from cellapp.ui import visit
 from cellapp.ui.count_files import EXAMPLES, sample_files
 from cellapp.ui.text import plain
@@ -30,9 +31,9 @@ class Choices:
 
 
 TITLE = "Do the counts agree with yours?"
-WORDS = ("Drop images and what you counted in them by hand: **dots** in the format of your tool, or a **table** with "
-         "the columns image and count. You get the **error with its interval**, the **scatter**, the **limits of "
-         "agreement**, and for every image the **map under your dots**.")
+WORDS = ("Drop images and what you counted in them by hand: **dots** in the format of your tool or set on the page "
+         "Annotate, or a **table** with the columns image and count. You get the **error with its interval**, the "
+         "**scatter**, the **limits of agreement**, and for every image the **map under your dots**.")
 
 
 def welcome(title: str = TITLE, words: str = WORDS) -> None:
@@ -83,7 +84,25 @@ def choices(space, images: list[StoredFile]) -> tuple[Choices, Matching]:
     plain_match = _match(space.folder, names, files, Choices())
     picked = Choices(_classes(plain_match), _annotator(plain_match), _pixel_size(plain_match), _files(plain_match),
                      bool(st.session_state.get("agreement-swap")))
-    return picked, _match(space.folder, names, files, picked)
+    return picked, _with_own(space, _match(space.folder, names, files, picked))
+
+
+def _with_own(space, found: Matching) -> Matching:
+    """The dots of the Annotate page for images without a file of dots; those dotted in part have no count."""
+    try:
+        dotted = annotations(space)
+    except CellappError as error:
+        visit.say(str(error))
+        return found
+    own = {file.name: Manual(file.name, float(len(kept.points)), kept.dots(file.name),
+                             "the dots set on the page Annotate")
+           for file, kept in dotted if file.name in found.without and not kept.area}
+    if not own:
+        return found
+    order = [file.name for file in space.state().images]
+    both = {**found.found, **own}
+    return replace(found, found={name: both[name] for name in order if name in both},
+                   without=tuple(name for name in found.without if name not in own))
 
 
 def _dot_files(space, images: list[StoredFile]) -> tuple[StoredFile, ...]:

@@ -21,8 +21,9 @@ st.set_page_config(page_title="cellapp: count cells", page_icon="🔬", layout="
 page = st.navigation(
     [st.Page(ROOT / "pages" / "count.py", title="Count", icon=":material/pin:", default=True),
      st.Page(ROOT / "pages" / "compare.py", title="Compare", icon=":material/compare:"),
-     st.Page(ROOT / "pages" / "agreement.py", title="Agreement", icon=":material/scatter_plot:"),
-     st.Page(ROOT / "pages" / "fine_tune.py", title="Fine-tune", icon=":material/model_training:")],
+     st.Page(ROOT / "pages" / "annotate.py", title="Annotate", icon=":material/ads_click:"),
+     st.Page(ROOT / "pages" / "fine_tune.py", title="Fine-tune", icon=":material/model_training:"),
+     st.Page(ROOT / "pages" / "agreement.py", title="Agreement", icon=":material/scatter_plot:")],
     position="top",
 )
 st.html(_STYLE)

@@ -14,7 +14,8 @@ from cellapp.errors import WorkspaceError
 from cellapp.train_spec import OWN
 
 # Widgets whose values are kept, by their key and the field of `State` they are kept in.
-SETTINGS = {"weights": "weights", "diameter": "cell_diameter", "polarity": "polarity", "compared-weights": "compared"}
+SETTINGS = {"weights": "weights", "diameter": "cell_diameter", "polarity": "polarity", "compared-weights": "compared",
+            "dot-sigma": "dot_sigma"}
 EXTRAS = ("saliency", "quick", "stride")
 
 
@@ -123,7 +124,7 @@ def farewell() -> None:
     st.caption(f"Kept under the address of this page until {days:g} {'day' if days == 1 else 'days'} after your last "
                "visit. Whoever has the address can see it.")
     with st.popover("Delete everything", icon=":material/delete:", width="stretch", key="delete"):
-        st.markdown("Images, settings, regions and results are deleted from this server at once, and cannot be "
+        st.markdown("Images, dots, settings, regions and results are deleted from this server at once, and cannot be "
                     "brought back.")
         st.button("Yes, delete everything", on_click=_delete, type="primary", width="stretch", key="delete-now")
 

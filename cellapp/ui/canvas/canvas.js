@@ -5,16 +5,23 @@ const MOST_STEPS = 200;
 
 const fresh = () => ({shapes: [], selected: [], undo: [], redo: [], view: null, tool: null, rev: null, url: null,
                       image: null, failed: false, draft: null, grab: null, pointers: new Map(), gesture: null,
-                      hand: null, pinch: null, hover: null, cursor: null, space: false, timer: null});
+                      hand: null, pinch: null, hover: null, cursor: null, space: false, timer: null, levels: null,
+                      dots: [], label: 1, chosen: -1, near: -1, press: null, hidden: false, look: 0, map: null,
+                      help: false, doc: null});
+
+// A text set anew makes the browser lay the page out again, even an equal one.
+const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
 class Canvas {
   constructor(component, state) {
     this.data = component.data;
     this.root = component.parentElement.querySelector(".wrap");
-    this.canvas = this.root.querySelector("canvas");
+    this.canvas = this.root.querySelector(".stage canvas");
     this.s = state;
-    state.send = value => component.setStateValue("drawn", value);
+    state.owner = this;
+    state.send = (value, name = "drawn") => component.setStateValue(name, value);
     this.takeOver();
+    if (this.data.editor) this.takeOverDots();
   }
   get tool() { return TOOLS[this.s.tool]; }
   // The tool for a press at this point: the corners of the selected shape can be dragged with every tool in hand.
@@ -31,14 +38,14 @@ class Canvas {
       const image = new Image();
       const done = failed => {
         if (s.url !== data.url) return;
-        Object.assign(s, failed ? {failed: true} : {image});
+        Object.assign(s, failed ? {failed: true} : {image, levels: halvesOf(image)});
         s.show?.();
       };
       image.onload = () => done(false);
       image.onerror = () => done(true);
       image.src = data.url;
     }
-    if (data.rev !== s.rev) {
+    if (data.rev !== s.rev && !data.editor) {
       if (s.rev !== null && same) this.remember();
       Object.assign(s, {rev: data.rev, shapes: data.shapes, selected: [], draft: null, grab: null});
       clearTimeout(s.timer);
@@ -48,8 +55,9 @@ class Canvas {
 
   // Steps that can be undone.
   remember() {
-    this.s.undo = [...this.s.undo.slice(1 - MOST_STEPS), this.s.shapes];
-    this.s.redo = [];
+    const {s} = this;
+    s.undo = [...s.undo.slice(1 - MOST_STEPS), {shapes: s.shapes, dots: s.dots}];
+    s.redo = [];
   }
   change(shapes) { this.remember(); this.s.shapes = shapes; this.push(); }
   add(shape) {
@@ -61,7 +69,10 @@ class Canvas {
   remove() {
     const {s} = this;
     if (s.draft) { this.cancel(); return; }
-    if (!s.selected.length) return;
+    if (!s.selected.length) {
+      if (this.data.editor) this.removeDot(s.chosen >= 0 ? s.chosen : s.near);
+      return;
+    }
     this.change(s.shapes.filter((_, i) => !s.selected.includes(i)));
     this.select([]);
   }
@@ -71,8 +82,8 @@ class Canvas {
     const {s} = this;
     if (s.draft) { this.cancel(); return; }
     if (!from.length) return;
-    to.push(s.shapes);
-    s.shapes = from.pop();
+    to.push({shapes: s.shapes, dots: s.dots});
+    Object.assign(s, from.pop(), {chosen: -1, near: -1});
     this.select([]);
     this.push();
   }
@@ -102,11 +113,13 @@ class Canvas {
 
   // To Python, a moment after the last change.
   push() {
+    if (this.data.editor) { this.s.doc.change(this.contentNow()); return; }
     clearTimeout(this.s.timer);
     this.s.timer = setTimeout(() => this.flush(), WAIT);
   }
   flush() {
     const {s} = this;
+    if (this.data.editor) { s.doc?.save(); return; }
     if (s.timer === null) return;
     clearTimeout(s.timer);
     s.timer = null;
@@ -121,7 +134,7 @@ class Canvas {
   cancel() { if (!this.tool.cancel?.(this)) { this.select([]); this.s.cursor = null; } }
   setTool(name) {
     if (this.s.draft || this.s.grab) this.tool.cancel?.(this);
-    this.s.tool = name;
+    Object.assign(this.s, {tool: name, chosen: -1, near: -1});
     if (name !== "select") this.select([]);
     else this.freeArrows();
   }
@@ -133,24 +146,27 @@ class Canvas {
   tell() {
     const {s, root, data} = this, find = name => root.querySelector(name), v = s.view;
     const [y, x] = s.hover || [NaN, NaN], one = s.selected.length === 1 ? s.shapes[s.selected[0]] : null;
-    find(".where").textContent = v.inside([y, x]) ? `x ${Math.round(x)}, y ${Math.round(y)}` : "";
-    find(".zoom").textContent = `${Math.round(v.k * 100)} %`;
+    put(find(".where"), v.inside([y, x]) ? `x ${Math.round(x)}, y ${Math.round(y)}` : "");
+    put(find(".zoom"), `${Math.round(v.k * 100)} %`);
     const shown = s.draft || one;
-    find(".size").textContent = shown ? measured(shown, data.um)
-      : s.selected.length > 1 ? `${s.selected.length} shapes selected` : "";
-    find(".hint").textContent = one || s.selected.length > 1 ? "" : this.tool.hint;
+    put(find(".size"), shown ? measured(shown, data.um)
+      : s.selected.length > 1 ? `${s.selected.length} shapes selected` : "");
+    put(find(".hint"), one || s.selected.length > 1 ? "" : this.tool.hint);
     find(".message").hidden = !s.failed;
     const naming = find(".naming"), input = naming.querySelector("input");
     naming.hidden = !one || one.kind === "line";
     if (!naming.hidden && input.getRootNode().activeElement !== input) input.value = one.name;
-    for (const b of root.querySelectorAll("[data-tool]")) b.setAttribute("aria-pressed", b.dataset.tool === s.tool);
+    for (const b of root.querySelectorAll("button[data-tool]")) b.setAttribute("aria-pressed", b.dataset.tool === s.tool);
     const off = {undo: !s.undo.length && !s.draft, redo: !s.redo.length, remove: !s.selected.length};
     for (const [name, disabled] of Object.entries(off)) find(`[data-do=${name}]`).disabled = disabled;
     find("[data-do=enter]").hidden = !(s.draft && s.draft.placed >= 3);
     find("[data-do=cancel]").hidden = !s.draft;
+    if (data.editor) tellEditor(this);
     this.canvas.style.cursor = s.space || s.gesture === "pan" ? "grab" : this.tool.cursor;
   }
 }
+
+Object.defineProperties(Canvas.prototype, Object.getOwnPropertyDescriptors(editing));
 
 const ACTIONS = {
   enter: ["Close", "Enter", "M5 12l5 5 9-11", c => c.tool.enter?.(c)],
@@ -163,8 +179,11 @@ const ACTIONS = {
   fit: ["Fit", "F", "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5", c => c.fit()],
 };
 
-function toolbar(c, listen) {
-  const bar = c.root.querySelector(".tools");
+function toolbar(c) {
+  const bar = c.root.querySelector(".tools"), {s} = c;
+  const built = JSON.stringify([c.data.tools, c.data.words]);
+  if (bar.dataset.built === built) return;                   // a button replaced while it is pressed would lose its click
+  bar.dataset.built = built;
   bar.replaceChildren();
   const button = (label, key, icon, run, bare, marks) => {
     const b = document.createElement("button");
@@ -175,16 +194,17 @@ function toolbar(c, listen) {
     b.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${icon}"/></svg>${bare ? "" : "<span></span>"}`;
     if (!bare) b.querySelector("span").textContent = label;
     Object.assign(b.dataset, marks);
-    listen(b, "click", () => { run(c); c.show(); });
+    b.addEventListener("click", () => { run(s.owner); s.owner.show(); });
     bar.append(b);
   };
   for (const name of c.data.tools) {
     const t = TOOLS[name];
-    button(t.label, t.key, t.icon, () => c.setTool(name), false, {tool: name});
+    button(c.data.words?.[name] || t.label, t.key, t.icon, now => now.setTool(name), false, {tool: name});
   }
   bar.append(Object.assign(document.createElement("span"), {className: "gap"}));
-  for (const [name, [label, key, icon, run, bare]] of Object.entries(ACTIONS))
-    button(label, key, icon, run, bare, {do: name});
+  const actions = {...ACTIONS, ...(c.data.editor ? EDITOR_ACTIONS : {})};
+  for (const [name, [label, key, icon, run, bare]] of Object.entries(actions))
+    button(label, key, icon, run, bare || (c.data.editor && BARE.has(name)), {do: name});
 }
 
 export default function (component) {
@@ -198,10 +218,11 @@ export default function (component) {
   c.canvas.style.height = `min(${c.data.px}px, 65vh)`;
   c.canvas.setAttribute("aria-label", c.data.label);
   c.root.querySelector(".message").textContent = "The picture could not be loaded; reload the page.";
-  toolbar(c, listen);
+  toolbar(c);
+  if (c.data.editor) editorBars(c);
   pointers(c, listen);
   keys(c, listen);
-  const input = c.root.querySelector("input");
+  const input = c.root.querySelector(".naming input");
   listen(input, "change", () => { c.rename(input.value); c.show(); });
   listen(input, "keydown", e => { if (e.key === "Enter" || e.key === "Escape") c.canvas.focus(); });
   const sizes = new ResizeObserver(() => c.show());
@@ -209,5 +230,9 @@ export default function (component) {
   c.show();
   c.s.end = () => { over.abort(); sizes.disconnect(); };
   const {end} = c.s;
-  return () => { end(); c.flush(); };
+  return () => {
+    end();
+    c.flush();
+    if (c.s.owner === c) c.s.send = () => {};                // the page has gone, its dots may still be on their way
+  };
 }

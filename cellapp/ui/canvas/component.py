@@ -23,7 +23,8 @@ from cellapp.regions import Region
 from cellapp.ui.canvas.pictures import picture_url
 
 _HERE = Path(__file__).parent
-_PARTS = ("view.js", "shapes.js", "drawing.js", "tools.js", "input.js", "canvas.js")
+_PARTS = ("view.js", "shapes.js", "drawing.js", "tools.js", "input.js", "dot_doc.js", "dot_layer.js", "dot_tool.js",
+          "dot_bars.js", "dot_editor.js", "canvas.js")
 _TOOLS = ("line", "box", "polygon")
 _MOST = 5_000                                                # shapes that are taken from a browser
 _MOST_CORNERS = 20_000                                       # of one of them
@@ -33,7 +34,7 @@ def _text(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
-_mount = st.components.v2.component("cellapp_canvas", html=_text("canvas.html"), css=_text("canvas.css"),
+mount = st.components.v2.component("cellapp_canvas", html=_text("canvas.html"), css=_text("canvas.css"),
                                     js="\n".join(map(_text, _PARTS)))
 
 
@@ -99,7 +100,7 @@ def image_canvas(picture: str | bytes, shape: tuple[int, int], *, key: str, tool
     if "rev" not in memo or given not in (memo["given"], memo["known"]):
         memo |= {"rev": secrets.token_hex(4), "known": given, "sent": given}
     memo["given"] = given
-    result = _mount(key=key, default={"drawn": None}, on_drawn_change=_nothing, data={
+    result = mount(key=key, default={"drawn": None}, on_drawn_change=_nothing, data={
         "key": key, "url": picture, "height": int(shape[0]), "width": int(shape[1]), "tools": ["select", *tools],
         "first": tools[0], "word": word, "label": label, "px": int(height), "um": pixel_size_um,
         "colours": REGION_COLOURS, "lineColour": POINT_COLOUR, "rev": memo["rev"],

@@ -11,18 +11,16 @@ function paint(c) {
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
   g.fillStyle = "#1b1b1b";
   g.fillRect(0, 0, width, height);
-  if (s.image) {
-    // Single pixels show as squares; a preview smaller than its image is smoothed.
-    g.imageSmoothingEnabled = v.k * v.w / s.image.naturalWidth * ratio < 2;
-    g.imageSmoothingQuality = "high";
-    g.drawImage(s.image, v.x, v.y, v.w * v.k, v.h * v.k);
-  }
+  const {editor} = c.data, onMap = editor && s.map && s.look === 2;
+  if (s.image && !onMap) paintImage(g, s, width, height, ratio);
+  if (editor) { paintMap(c, g); paintOutside(c, g); }
   s.shapes.forEach((shape, i) => outline(g, c, shape, i, s.selected.includes(i)));
   if (s.draft) outline(g, c, s.draft, s.shapes.length, true, true);
   const taken = [];
   s.shapes.forEach((shape, i) => nameTag(g, c, shape, i, taken, width));
   if (s.selected.length === 1 && !s.draft) handles(g, c, s.shapes[s.selected[0]].points);
   if (s.draft && s.draft.kind === "polygon") handles(g, c, s.draft.points.slice(0, s.draft.placed));
+  if (editor) { paintDots(c, g, width, height); paintBar(c, g, height); }
   c.tool.draw?.(c, g);
   if (s.cursor && document.activeElement !== document.body) cross(g, v.place(s.cursor));
   Object.assign(canvas.dataset, {ready: s.image ? "1" : "0", view: JSON.stringify({k: v.k, x: v.x, y: v.y}),

@@ -7,7 +7,8 @@ function pointers(c, listen) {
   const about = (e, from) => {
     const last = from.last;
     from.last = at(e);
-    from.moved ||= Math.hypot(from.last.x - from.first.x, from.last.y - from.first.y) > STILL;
+    const still = e.pointerType === "touch" ? 2.5 * STILL : STILL;
+    from.moved ||= Math.hypot(from.last.x - from.first.x, from.last.y - from.first.y) > still;
     return {moved: from.moved, touch: e.pointerType === "touch", shift: e.shiftKey, alt: e.altKey,
             dx: from.last.x - last.x, dy: from.last.y - last.y};
   };
@@ -17,7 +18,7 @@ function pointers(c, listen) {
   };
 
   listen(canvas, "pointerdown", e => {
-    if (e.button > 1) return;
+    if (e.button > 2 || (e.button === 2 && !c.tool.erases)) return;
     canvas.focus({preventScroll: true});
     canvas.setPointerCapture(e.pointerId);
     s.cursor = null;
@@ -26,7 +27,8 @@ function pointers(c, listen) {
     s.pointers.set(e.pointerId, {first: here, last: here, moved: false, pan});
     if (s.pointers.size === 1) {
       s.gesture = pan ? "pan" : "tool";
-      const what = {moved: false, touch: e.pointerType === "touch", shift: e.shiftKey, alt: e.altKey, dx: 0, dy: 0};
+      const what = {moved: false, touch: e.pointerType === "touch", shift: e.shiftKey, alt: e.altKey, dx: 0, dy: 0,
+                    erase: e.button === 2 || e.altKey || (e.ctrlKey && e.button === 0)};
       if (!pan) (s.hand = c.toolAt(s.view.point(here), what)).down?.(c, s.view.point(here), what);
     } else if (s.pointers.size === 2) {
       // A second finger means zoom: what the first began is taken back, but for the corners of a polygon.
@@ -70,7 +72,7 @@ function pointers(c, listen) {
     c.show();
   });
   listen(canvas, "pointerleave", () => { s.hover = null; c.flush(); c.show(); });
-  listen(canvas, "contextmenu", e => e.preventDefault());
+  listen(canvas, "contextmenu", e => { e.preventDefault(); c.tool.hold?.(c); });
   listen(canvas, "wheel", e => {
     e.preventDefault();
     e.stopPropagation();
@@ -110,10 +112,11 @@ function pressed(c, e) {
   if (e.ctrlKey || e.metaKey) {
     if (key === "z") return e.shiftKey ? c.redo() : c.undo(), true;
     if (key === "y") return c.redo(), true;
-    if (key === "a") return c.setTool("select"), c.select(s.shapes.map((_, i) => i)), c.freeArrows(), true;
+    if (key === "a" && !c.data.editor) return c.setTool("select"), c.select(s.shapes.map((_, i) => i)), c.freeArrows(), true;
     return false;
   }
   if (e.altKey) return false;
+  if (c.data.editor && editorKey(c, key)) return true;
   if (key === " ") { s.space ||= e.target === c.canvas ? "held" : false; return true; }
   if (key === "Enter") return c.tool.enter?.(c), true;
   if (key === "Escape") return c.cancel(), true;

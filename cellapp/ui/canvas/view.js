@@ -24,5 +24,6 @@ class View {
   place([y, x]) { return {x: this.x + (x + .5) * this.k, y: this.y + (y + .5) * this.k}; }
   point({x, y}) { return [(y - this.y) / this.k - .5, (x - this.x) / this.k - .5]; }
   inside([y, x]) { return y >= -.5 && x >= -.5 && y < this.h - .5 && x < this.w - .5; }
+  within([y, x]) { return [Math.min(this.h - .51, Math.max(-.5, y)), Math.min(this.w - .51, Math.max(-.5, x))]; }
   clamp([y, x]) { return [Math.min(this.h - .5, Math.max(-.5, y)), Math.min(this.w - .5, Math.max(-.5, x))]; }
 }

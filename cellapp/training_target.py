@@ -1,0 +1,91 @@
+"""What a network would learn from the dots of an image, as a map to look at before any training.
+
+The map is that of the method's family, made small enough to draw.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellapp.density import density_map, reduce_map
+from cellapp.families.density_maps import DensityMaps
+from cellapp.families.patches import PatchRegression
+from cellapp.families.redundant import RedundantCounts, dot_raster
+from cellapp.methods import find_method
+from cellapp.networks.count_ception import WINDOW
+from cellapp.weights import Weights
+
+PATCH = 40                                                   # px, of patch networks whose weights do not say
+
+
+@dataclass(frozen=True)
+class Target:
+    """A map over the image.
+
+    Attributes
+    ----------
+    values : (h, w) float32 ``unit``, on a grid as large as the image or coarser; None where a method learns no map
+    total : the cells that the map holds, read from it
+    words : a sentence on what the network learns
+    """
+
+    values: np.ndarray | None
+    unit: str
+    total: float
+    words: str
+
+
+def uses_sigma(row: Weights) -> bool:
+    """Whether the target of this method depends on a Gaussian's width."""
+    return isinstance(find_method(row.method).family, DensityMaps)
+
+
+def target(points: np.ndarray, shape: tuple[int, int], row: Weights, sigma: float, *, most: int = 1024) -> Target:
+    """The target that the method of these weights makes of (N, 2) dots (y, x) in an image of (H, W) px.
+
+    Parameters
+    ----------
+    sigma : of the Gaussian that stands for one cell, px of the image; only for methods that learn a density
+    most : px of the longer side of the map that is given back
+    """
+    family = find_method(row.method).family
+    points = np.asarray(points, np.float64).reshape(-1, 2)
+    if isinstance(family, DensityMaps):
+        # Gaussians are drawn on the coarse grid at once: in full, 4096² px would take seconds with every dot.
+        factor = max(1, -(-max(shape) // most))
+        coarse = tuple(-(-side // factor) for side in shape)
+        values = density_map((points + 0.5) / factor - 0.5, coarse, sigma / factor)
+        total = float(values.sum(dtype=np.float64))
+        return Target(values / np.float32(factor**2), "cells per pixel", total,
+                      f"{row.title} learns a density map: each dot is a Gaussian of σ = {sigma:.3g} px that sums to 1.")
+    if isinstance(family, RedundantCounts | PatchRegression):
+        side = WINDOW if isinstance(family, RedundantCounts) else row.settings.window or PATCH
+        values = window_counts(points, shape, side)
+        # Beyond the border there are windows too, which the map of the image's size does not show.
+        words = (f"{row.title} learns the number of dots in the {side}×{side} px round each pixel, "
+                 + ("so every dot is counted 1,024 times."
+                    if isinstance(family, RedundantCounts) else "in windows drawn at random."))
+        return Target(reduce_map(values, most)[0], "cells per window", float(len(points)), words)
+    return Target(None, "", float(len(points)), f"{row.title} does not learn from the places of dots but from masks of "
+                  "the cells or from their number; the dots still tell how far off it is.")
+
+
+def window_counts(points: np.ndarray, shape: tuple[int, int], side: int) -> np.ndarray:
+    """(H, W) float32: dots in the ``side`` × ``side`` px round each pixel, from side // 2 px before it on."""
+    import cv2
+
+    return cv2.boxFilter(dot_raster(points, shape), -1, (side, side), anchor=(side // 2, side // 2), normalize=False,
+                         borderType=cv2.BORDER_CONSTANT)
+
+
+def picture(values: np.ndarray) -> bytes:
+    """A PNG of a map: viridis up to its largest value, transparent where it is zero."""
+    import cv2
+
+    from cellapp.overlays import png
+
+    top = float(values.max(initial=0.0))
+    share = np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)
+    rgb = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    alpha = np.clip(share * 6, 0, 1) * 255                   # opaque from a sixth of the highest value on
+    return png(np.dstack([rgb, alpha.astype(np.uint8)]))

@@ -1,0 +1,75 @@
+"""What would be learnt from the dots: the target as a map for the editor, and its numbers."""
+
+import hashlib
+from functools import lru_cache
+
+import numpy as np
+import streamlit as st
+
+from cellapp import weights as store
+from cellapp.annotation import Annotation
+from cellapp.dot_spacing import spacing, suggested_sigma
+from cellapp.training_target import Target, picture, target, uses_sigma
+from cellapp.ui import visit
+from cellapp.ui.canvas import MapLayer, picture_url
+from cellapp.ui.desk import Desk
+from cellapp.ui.text import plain
+from cellapp.weights import Weights
+
+
+def layer(desk: Desk, kept: Annotation, shape: tuple[int, int], diameter: float | None) -> MapLayer | None:
+    """The target as a picture; None without dots, or where the method learns no map."""
+    if not kept.points:
+        return None
+    sigma = _sigma(desk, kept, diameter)
+    made = _target(kept, shape, desk.row, sigma)
+    if made.values is None:
+        return None
+    key = hashlib.sha256(f"{kept.points} {kept.area} {shape} {desk.row.id} {desk.row.sha256} {sigma}".encode())
+    url = picture_url(f"target {key.hexdigest()}", lambda: picture(made.values), owner=desk.space.id)
+    return MapLayer(url, float(made.values.max()), made.unit)
+
+
+def show(desk: Desk, kept: Annotation, shape: tuple[int, int], diameter: float | None) -> None:
+    """The width of a dot, and what the target sums to."""
+    st.markdown("##### What will be trained on")
+    if not kept.points:
+        st.caption("As soon as there are dots, the map that a network would learn from them is shown here; press Z in "
+                   "the editor to lay it over the image.")
+        return
+    sigma = _sigma(desk, kept, diameter)
+    made = _target(kept, shape, desk.row, sigma)
+    left, right = st.columns([1, 2], gap="medium", vertical_alignment="center")
+    if uses_sigma(desk.row):
+        suggested = suggested_sigma(kept.array, diameter)
+        left.number_input("Spread of a dot, σ (px)", min_value=0.5, max_value=50.0, value=None, step=0.5, format="%.1f",
+                          placeholder=f"{sigma:.1f}, " + ("suggested" if suggested else "as these weights"),
+                          key="dot-sigma", on_change=visit.keep, args=("dot-sigma",), persist_state="session",
+                          help="Too wide, and neighbours melt into one; too narrow, and a dot beside its cell teaches "
+                               "something wrong. Suggested is 0.3 of the median distance between neighbours, at most "
+                               "a quarter of the cells' diameter.")
+    used = int(kept.counted.sum())
+    apart = spacing(kept.array)
+    words = [plain(made.words)]
+    if made.values is not None:
+        words.append(f"**The map holds {made.total:,.2f} cells, from {used:,} {'dot' if used == 1 else 'dots'}.** "
+                     "Press Z in the editor to see it.")
+    if used < len(kept.points):
+        words.append(f"{len(kept.points) - used:,} dots outside of the marked areas are left out.")
+    if apart is not None:
+        words.append(f"Median distance between neighbours: {apart:.1f} px.")
+    right.markdown("  \n".join(words))
+
+
+def _sigma(desk: Desk, kept: Annotation, diameter: float | None) -> float:
+    return st.session_state.get("dot-sigma") or suggested_sigma(kept.array, diameter) or desk.row.sigma
+
+
+def _target(kept: Annotation, shape: tuple[int, int], row: Weights, sigma: float) -> Target:
+    points = tuple(p for p, used in zip(kept.points, kept.counted, strict=True) if used)
+    return _made(points, shape, row.id, row.sha256, sigma)
+
+
+@lru_cache(maxsize=20)
+def _made(points: tuple, shape: tuple[int, int], weights_id: str, _sha256: str, sigma: float) -> Target:
+    return target(np.array(points).reshape(-1, 2), shape, store.manifest()[weights_id], sigma)

@@ -1,0 +1,177 @@
+"""The Annotate page without its canvas: suggestions, files, the target, the next image, and where the dots are used."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from streamlit.testing.v1 import AppTest
+
+from cellapp.annotation import Annotation, annotations, read, save
+from cellapp.annotation_files import WRITABLE, as_file, as_zip, take
+from cellapp.dots import points_csv
+from cellapp.methods import Counter
+from cellapp.prediction import Prediction
+from cellapp.ui import count_run, visit
+
+ROOT = Path(__file__).resolve().parents[1]
+SHAPE = 48, 80
+
+
+@pytest.fixture(autouse=True)
+def workspaces(tmp_path, monkeypatch):
+    monkeypatch.setenv("CELLAPP_WORKSPACES", str(tmp_path / "workspaces"))
+    monkeypatch.setattr(count_run, "PATIENCE", 100)          # all is counted before the page is drawn
+    visit.registry.cache_clear()
+    yield
+    visit.registry.cache_clear()
+
+
+@pytest.fixture
+def found(tiny_weights, monkeypatch) -> dict:
+    """What the network finds in each image."""
+    there = {}
+
+    def predict(counter, image, options=None, *, progress=None):
+        points = there[image.name]
+        density = np.zeros(image.shape, np.float32)
+        np.add.at(density, tuple(np.floor(points + 0.5).astype(int).T), 1)
+        return Prediction.from_density(density, points, cell_diameter=6.0, method=counter.method.name,
+                                       weights=counter.weights.id)
+
+    monkeypatch.setattr(Counter, "predict", predict)
+    return there
+
+
+def space_of(rng, *names: str):
+    space = visit.registry().create()
+    for name in names:
+        out = io.BytesIO()
+        PillowImage.fromarray(rng.integers(0, 255, SHAPE, dtype=np.uint8)).save(out, "PNG")
+        space.include([space.keep(name, out.getvalue())])
+    return space
+
+
+def start(space=None, page: str = "annotate") -> AppTest:
+    app = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120)
+    if space is not None:
+        app.query_params["w"] = space.id
+    app = app.run().switch_page(str(ROOT / "pages" / f"{page}.py")).run()
+    assert not app.exception
+    return app
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    next(b for b in app.button if b.label.startswith(label)).click().run()
+    assert not app.exception
+    return app
+
+
+def text(app: AppTest) -> str:
+    return " ".join(str(e.value) for e in (*app.markdown, *app.caption, *app.warning, *app.error))
+
+
+def put(space, k: int, *points) -> Annotation:
+    file = space.state().images[k]
+    kept = read(space, file.id)
+    return save(space, file.id, kept.moved(np.array(points, float).reshape(-1, 2), (1,) * len(points), SHAPE))
+
+
+def test_a_first_visitor_is_told_what_to_do(tiny_weights):
+    app = start()
+    assert app.title[0].value == "Dot the cells yourself"
+    assert any(b.label == "Try a sample" for b in app.button)
+
+
+def test_suggestions_never_replace_dots_unasked(found, rng):
+    space = space_of(rng, "a.png")
+    found["a.png"] = np.array([[10.0, 10], [20, 40], [40, 70]])
+    press(start(space), "Set 3 cells as dots")               # the Count page, which comes first, has counted it
+    assert read(space, space.state().images[0].id).points == ((10, 10), (20, 40), (40, 70))
+    put(space, 0, (11, 11), (30, 30))
+    app = start(space)
+    assert not [b for b in app.button if b.label.startswith("Set ")]
+    press(app, "Add the 2 that are new")
+    assert sorted(read(space, space.state().images[0].id).points) == [(11, 11), (20, 40), (30, 30), (40, 70)]
+    press(start(space), "Replace the 4")
+    assert len(read(space, space.state().images[0].id).points) == 3
+
+
+def test_the_target_and_its_width(found, rng):
+    space = space_of(rng, "a.png")
+    assert "As soon as there are dots" in text(start(space))
+    put(space, 0, (10, 10), (10, 20), (20, 10), (20, 20))
+    app = start(space)
+    assert "The map holds 4.00 cells, from 4 dots" in text(app) and "neighbours: 10.0 px" in text(app)
+    app.number_input(key="dot-sigma").set_value(5.0).run()
+    assert "σ = 5 px" in text(app) and space.state().dot_sigma == 5.0
+    app.selectbox(key="weights").set_value("fcn/untrained").run()
+    assert not app.exception and "does not learn from the places of dots" in text(app)
+
+
+def test_an_image_without_cells_is_said_to_have_none(found, rng):
+    space = space_of(rng, "a.png")
+    app = start(space)
+    box = next(c for c in app.checkbox if c.label.startswith("There are no cells"))
+    box.check().run()
+    assert not app.exception
+    assert [(file.name, kept.empty) for file, kept in annotations(space)] == [("a.png", True)]
+
+
+def test_the_next_image_and_why(found, rng):
+    space = space_of(rng, "a.png", "b.png", "c.png")
+    files = space.state().images
+    app = press(start(space), "Next useful image")
+    assert space.state().shown == files[1].id and "next one in order" in text(app)
+    put(space, 1, (1, 1))
+    press(start(space), "Next useful image")
+    assert space.state().shown == files[0].id                # not the dotted one
+
+
+def test_files_in_and_out(rng, tiny_weights):
+    space = space_of(rng, "a.png", "b.png")
+    files = space.state().images
+    shapes = {file.id: SHAPE for file in files}
+    done, notes = take(space, files, shapes, [
+        ("a_dots.csv", points_csv(np.array([[1.0, 2], [3, 4]])).encode()), ("b.csv", b"x,y\n500,1\n"),
+        ("z.csv", b"x,y\n1,1\n"), ("bad.json", b"{")], files[0], add=True)
+    assert done == 1 and read(space, files[0].id).points == ((1, 2), (3, 4))
+    assert any("outside" in note for note in notes) and any("bad.json" in note for note in notes)
+    assert any("z.csv" in note for note in notes)
+    again, _ = take(space, files, shapes, [("a_dots.csv", b"x,y\n2,1\n60,40\n")], files[0], add=True)
+    assert again == 1 and read(space, files[0].id).points == ((1, 2), (3, 4), (40, 60))
+    one, _ = take(space, files, shapes, [("whatever.csv", b"x,y\n7,8\n")], files[1], add=False)
+    assert one == 1 and read(space, files[1].id).points == ((8, 7),)
+
+    for form in WRITABLE:
+        name, content = as_file(read(space, files[0].id), "plate/a.png", form)
+        assert content and "/" not in name
+        with zipfile.ZipFile(io.BytesIO(as_zip([*annotations(space), annotations(space)[0]], form))) as packed:
+            assert len(set(packed.namelist())) == 3
+    app = start(space)
+    assert {b.label for b in app.get("download_button")} >= {"This image", "All 2 dotted images (zip)"}
+
+
+def test_dots_made_here_are_those_of_the_agreement_page(found, rng):
+    space = space_of(rng, "a.png", "b.png")
+    found |= {"a.png": np.array([[10.0, 10], [20, 40]]), "b.png": np.zeros((0, 2))}
+    put(space, 0, (10, 10), (20, 40), (30, 70))
+    app = start(space, "agreement")
+    assert "1 of 2 images have dots" in text(app) and "3 dots in all" in text(app)
+
+
+def test_delete_everything_deletes_the_dots(rng, found):
+    space = space_of(rng, "a.png")
+    put(space, 0, (1, 1))
+    folder = space.folder
+    app = start(space)
+    press(app, "Yes, delete everything")
+    assert not folder.exists()
+
+
+def test_a_job_that_failed_says_why(found, rng):
+    space = space_of(rng, "a.png")
+    app = press(start(space), "Count it")                    # the network has no answer for this image: a fault
+    assert "Counting ended because of a fault" in text(app)

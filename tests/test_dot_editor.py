@@ -1,0 +1,304 @@
+"""The dot editor in a real browser on a real server: what is clicked is kept, whatever happens in between."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Error, expect, sync_playwright
+
+from cellapp.annotation import Annotation, read, save
+from cellapp.workspaces import Workspaces
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--no-first-run"]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install it or set CHROMIUM")
+SLOW = 120_000                                               # ms; generous, for machines that do something else
+SHAPE = 120, 160
+
+
+class Server:
+    """Of which a test may kill the process and start it again, at the same address and with the same folders."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.address, self.log, self.root = f"http://127.0.0.1:{self.port}", folder / "log.txt", folder / "workspaces"
+        self.process = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true",
+                   f"--server.port={self.port}"]
+        environment = {**os.environ, "CELLAPP_WORKSPACES": str(self.root)}
+        with self.log.open("a") as out:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=1)
+                return
+            except OSError:
+                assert self.process.poll() is None, self.log.read_text()
+                time.sleep(0.5)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("dots"))
+    server.start()
+    yield server
+    server.process.terminate()
+    server.process.wait(timeout=20)
+    assert "Traceback" not in server.log.read_text(), server.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def space(server, rng, tmp_path):
+    """A workspace with two images."""
+    made = Workspaces(server.root).create()
+    for name in ("first.png", "second.png"):
+        path = tmp_path / name
+        Image.fromarray(rng.integers(0, 255, SHAPE, dtype=np.uint8)).save(path)
+        made.include([made.keep(name, path.read_bytes())])
+    return made
+
+
+@pytest.fixture
+def context(browser, request):
+    context = browser.new_context(**getattr(request, "param", {"viewport": {"width": 1440, "height": 900}}))
+    yield context
+    context.close()
+
+
+def visit(context, server, space):
+    page = context.new_page()
+    page.set_default_timeout(SLOW)
+    page.goto(f"{server.address}/annotate?w={space.id}")
+    page.locator(".stage canvas[data-ready='1'][data-state=saved]").first.wait_for()
+    expect(page.locator(".stage canvas")).to_have_count(1, timeout=SLOW)     # a phone draws the page twice
+    for _ in range(20):
+        try:
+            page.locator(".stage canvas").scroll_into_view_if_needed()
+            break
+        except Error:                                        # replaced at this very moment
+            page.wait_for_timeout(500)
+    return page
+
+
+def canvas_of(page):
+    return page.locator(".stage canvas")
+
+
+def state(page, name: str, **more) -> None:
+    marks = "".join(f"[data-{key}='{value}']" for key, value in more.items())
+    page.locator(f".stage canvas[data-state='{name}']{marks}").wait_for()
+
+
+def at(page, y: float, x: float) -> tuple[float, float]:
+    """Where a pixel of the image lies in the window."""
+    frame, view = canvas_of(page).bounding_box(), json.loads(canvas_of(page).get_attribute("data-view"))
+    return frame["x"] + view["x"] + (x + 0.5) * view["k"], frame["y"] + view["y"] + (y + 0.5) * view["k"]
+
+
+def click(page, y: float, x: float, **how) -> None:
+    page.mouse.click(*at(page, y, x), **how)
+
+
+def kept(space, number: int = 0) -> Annotation:
+    return read(space, space.state().images[number].id)
+
+
+def places(space, number: int = 0) -> list[tuple[int, int, int]]:
+    found = kept(space, number)
+    return [(round(y), round(x), label) for (y, x), label in zip(found.points, found.labels, strict=True)]
+
+
+def test_add_drag_delete_classes_undo_and_reload(context, server, space):
+    page = visit(context, server, space)
+    for y, x in ((20, 30), (50, 80), (90, 120)):
+        click(page, y, x)
+    page.keyboard.press("2")
+    click(page, 100, 40)
+    state(page, "saved", dots=4)
+    assert places(space) == [(20, 30, 1), (50, 80, 1), (90, 120, 1), (100, 40, 2)]
+    assert kept(space).shape == SHAPE and kept(space).names == ("Cells", "Class 2")
+
+    page.mouse.move(*at(page, 50, 80))
+    page.mouse.down()
+    page.mouse.move(*at(page, 60, 95), steps=4)
+    page.mouse.up()
+    page.keyboard.down("Alt")
+    click(page, 20, 30)
+    page.keyboard.up("Alt")
+    click(page, 90, 120, button="right")
+    state(page, "saved", dots=2)
+    assert places(space) == [(60, 95, 1), (100, 40, 2)]
+
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    state(page, "saved", dots=4)
+    assert places(space)[1] == (50, 80, 1)
+    page.keyboard.press("Control+Shift+Z")
+    state(page, "saved", dots=4)
+    page.get_by_role("button", name="Redo").click()
+    state(page, "saved", dots=3)
+
+    click(page, 60, 95)                                      # a click on a dot selects it
+    page.keyboard.press("2")
+    state(page, "saved", dots=3)
+    page.get_by_label("Name of the class").fill("Dead cells")
+    page.get_by_label("Name of the class").press("Enter")
+    page.get_by_role("button", name="Dead cells: 2 dots").wait_for()
+    click(page, 100, 40)
+    page.keyboard.press("Delete")
+    page.get_by_role("button", name="Dead cells: 1 dots").wait_for()
+    state(page, "saved", dots=2)
+    page.reload()
+    state(page, "saved", dots=2)
+    assert kept(space).names == ("Cells", "Dead cells")
+    assert sorted(places(space)) == [(60, 95, 2), (90, 120, 1)]
+    page.get_by_text("The map holds 2.00 cells, from 2 dots").wait_for()
+
+
+def test_next_image_looks_areas_and_what_python_sets(context, server, space):
+    page = visit(context, server, space)
+    click(page, 20, 30)
+    page.keyboard.press("d")                                 # at once: the save is still under way
+    page.locator(f".stage canvas[data-doc$='{space.state().images[1].id}']").wait_for()
+    state(page, "saved", dots=0)
+    assert places(space) == [(20, 30, 1)]
+    page.keyboard.press("a")                                 # the canvas has kept the focus
+    state(page, "saved", dots=1)
+
+    page.locator(".stage canvas[data-map='1']").wait_for()
+    for look in ("Overlay", "Map", "Image"):
+        page.keyboard.press("z")
+        page.locator(f".stage canvas[data-look='{look}']").wait_for()
+    page.keyboard.press("x")
+    page.locator("[data-do=hide][aria-pressed=true]").wait_for()
+    page.keyboard.press("x")
+    page.keyboard.press("?")
+    page.get_by_text("set a dot").wait_for()
+    page.get_by_role("button", name="Help", exact=True).click()
+
+    click(page, 100, 140)
+    page.get_by_role("button", name="Area", exact=True).click()
+    page.mouse.move(*at(page, 5, 5))
+    page.mouse.down()
+    page.mouse.move(*at(page, 60, 60), steps=3)
+    page.mouse.up()
+    page.get_by_text("outside of the marked areas").wait_for()
+    assert kept(space).counted.tolist() == [True, False] and kept(space).area[0].name == "Area 1"
+
+    # Another tab, or the page itself, saves a newer revision; what is clicked meanwhile is laid over it.
+    now, file = kept(space), space.state().images[0]
+    save(space, file.id, now.moved(np.array([[70.0, 70], [20, 30]]), (1, 1), SHAPE))
+    page.keyboard.press("o")
+    click(page, 30, 100)
+    state(page, "saved", dots=3)
+    assert sorted(places(space)) == [(20, 30, 1), (30, 100, 1), (70, 70, 1)]
+    assert kept(space).revision == now.revision + 2
+
+
+def test_a_dead_server_and_a_closed_tab_lose_no_dot(context, server, space):
+    page = visit(context, server, space)
+    click(page, 20, 30)
+    state(page, "saved", dots=1)
+    server.kill()
+    click(page, 50, 80)
+    state(page, "offline", dots=2)
+    page.get_by_text("Offline: kept in this browser").wait_for()
+    server.start()
+    state(page, "saved", dots=2)                             # by itself, as soon as the server is back
+    assert places(space) == [(20, 30, 1), (50, 80, 1)]
+
+    server.kill()
+    click(page, 90, 120)
+    click(page, 20, 30, button="right")
+    state(page, "offline", dots=2)
+    page.close()
+    server.start()
+    now, file = kept(space), space.state().images[0]
+    save(space, file.id, now.moved(np.vstack([now.array, [[5, 5]]]), (1, 1, 1), SHAPE))      # by somebody else
+    page = visit(context, server, space)
+    state(page, "saved", dots=3)
+    page.get_by_text("2 changes of your last visit").wait_for()
+    assert sorted(places(space)) == [(5, 5, 1), (50, 80, 1), (90, 120, 1)]
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('cellapp-dots')).length") == 0
+
+
+@pytest.mark.parametrize("context", [{"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True,
+                                      "device_scale_factor": 3}], indirect=True)
+def test_a_phone_taps_holds_and_pinches(context, server, space):
+    page = visit(context, server, space)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for y, x in ((20, 30), (50, 130)):
+        page.touchscreen.tap(*at(page, y, x))
+    state(page, "saved", dots=2)
+    touches = context.new_cdp_session(page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [
+            {"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]})
+
+    touch("touchStart", at(page, 20, 30))
+    page.wait_for_timeout(900)
+    touch("touchEnd")
+    state(page, "saved", dots=1)
+    before = json.loads(canvas_of(page).get_attribute("data-view"))["k"]
+    x, y = at(page, 60, 80)
+    touch("touchStart", (x - 30, y), (x + 30, y))
+    for apart in (45, 60):
+        touch("touchMove", (x - apart, y), (x + apart, y))
+    touch("touchEnd")
+    page.wait_for_timeout(300)
+    assert json.loads(canvas_of(page).get_attribute("data-view"))["k"] > 1.5 * before
+    state(page, "saved", dots=1)
+    assert places(space) == [(50, 130, 1)]
+
+
+def test_dots_of_others_and_nonsense_are_refused(server, space):
+    file = space.state().images[0].id
+
+    def ask(path: str, body: bytes | None = None) -> int:
+        try:
+            return urllib.request.urlopen(urllib.request.Request(f"{server.address}/dots/{path}", body)).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert ask(f"{space.id}/{file}") == 200
+    assert ask(f"{'x' * 24}/{file}") == 410
+    assert ask(f"{space.id}/..%2fstate") in (400, 404) and ask(f"{space.id}/state") == 404
+    for body in (b"", b"{", b'{"points": [[1, 2]]}', b'{"points": [[1, 1e9]], "labels": [1], "shape": [9, 9]}'):
+        assert ask(f"{space.id}/{file}", body) == 422
+    assert ask(f"{space.id}/{file}", b"x" * 12_500_000) == 413
+    good = Annotation(points=((1, 2),), labels=(1,), shape=SHAPE).model_dump_json().encode()
+    assert ask(f"{space.id}/{file}", good) == 200
+    assert ask(f"{space.id}/{file}", good) == 409
+    assert kept(space).revision == 1
+    space.delete_everything()
+    assert ask(f"{space.id}/{file}", good) == 410 and not space.folder.exists()
