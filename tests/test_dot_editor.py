@@ -302,3 +302,16 @@ def test_dots_of_others_and_nonsense_are_refused(server, space):
     assert kept(space).revision == 1
     space.delete_everything()
     assert ask(f"{space.id}/{file}", good) == 410 and not space.folder.exists()
+
+
+def test_unsaved_dots_of_other_images_come_back_too(context, server, space):
+    page = visit(context, server, space)
+    other = space.state().images[1].id
+    page.evaluate("""key => localStorage.setItem(key, JSON.stringify({added: [[5, 6, 1], [7, 8, 2]], removed: [],
+        names: ["Cells", "Dead"], shape: [120, 160]}))""", f"cellapp-dots {space.id} {other}")
+    page.reload()
+    for _ in range(100):
+        if page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('cellapp-dots')).length") == 0:
+            break
+        page.wait_for_timeout(300)
+    assert sorted(places(space, 1)) == [(5, 6, 1), (7, 8, 2)] and kept(space, 1).names == ("Cells", "Dead")
