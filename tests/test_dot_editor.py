@@ -119,7 +119,9 @@ def state(page, name: str, **more) -> None:
 
 def at(page, y: float, x: float) -> tuple[float, float]:
     """Where a pixel of the image lies in the window."""
-    frame, view = canvas_of(page).bounding_box(), json.loads(canvas_of(page).get_attribute("data-view"))
+    while (frame := canvas_of(page).bounding_box()) is None:  # replaced at this very moment
+        page.wait_for_timeout(200)
+    view = json.loads(canvas_of(page).get_attribute("data-view"))
     return frame["x"] + view["x"] + (x + 0.5) * view["k"], frame["y"] + view["y"] + (y + 0.5) * view["k"]
 
 
