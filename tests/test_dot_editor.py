@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Error, expect, sync_playwright
+from playwright.sync_api import sync_playwright
 
 from cellapp.annotation import Annotation, read, save
 from cellapp.workspaces import Workspaces
@@ -97,14 +97,16 @@ def visit(context, server, space):
     page = context.new_page()
     page.set_default_timeout(SLOW)
     page.goto(f"{server.address}/annotate?w={space.id}")
-    page.locator(".stage canvas[data-ready='1'][data-state=saved]").first.wait_for()
-    expect(page.locator(".stage canvas")).to_have_count(1, timeout=SLOW)     # a phone draws the page twice
-    for _ in range(20):
-        try:
-            page.locator(".stage canvas").scroll_into_view_if_needed()
-            break
-        except Error:                                        # replaced at this very moment
-            page.wait_for_timeout(500)
+    narrow = page.evaluate("window.innerWidth < 700")        # a phone draws the page twice
+    page.locator(f"html[data-narrow={str(narrow).lower()}]").wait_for(state="attached")
+    before, same = None, 0
+    while same < 4:
+        page.wait_for_timeout(500)
+        now = page.locator(".stage canvas").evaluate_all(
+            "them => them.map(one => JSON.stringify([one.dataset, one.getBoundingClientRect()]))")
+        same = same + 1 if now == before and len(now) == 1 and '"state":"saved"' in now[0] else 0
+        before = now
+    page.locator(".stage canvas").scroll_into_view_if_needed()
     return page
 
 

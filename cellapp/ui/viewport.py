@@ -10,6 +10,7 @@ _SCRIPT = """
 let timer = null
 export default function ({ data, setStateValue }) {
   clearTimeout(timer)
+  document.documentElement.dataset.narrow = data.narrow      // what the page is drawn for
   const tell = (tries) => {
     const narrow = window.innerWidth < data.limit
     if (narrow === data.narrow || tries === 0) return
