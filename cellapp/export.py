@@ -4,9 +4,7 @@ import csv
 import datetime
 import hashlib
 import io
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -18,6 +16,7 @@ from cellapp.batch import COLUMNS, Result
 from cellapp.dot_tables import spreadsheet_text
 from cellapp.dots import points_csv, write_dots
 from cellapp.export_shapes import EPOCH, geojson, roi_zip
+from cellapp.files import atomic
 from cellapp.overlays import coloured, overlay, png
 from cellapp.prediction import VIEWS
 from cellapp.run_record import Recorder
@@ -164,19 +163,8 @@ def write_archive(path: str | Path, files: Iterable[tuple[str, bytes]]) -> None:
 
     The zip is there when it is whole, or not at all.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _pack(file, files)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic(path) as file:
+        _pack(file, files)
 
 
 def all_files(results: Iterable[Result], recorder: Recorder | None = None, *, by: str = "method",
