@@ -13,10 +13,9 @@ import numpy as np
 
 from cellapp.image import Image
 from cellapp.polarity import EITHER, Seen, bright, ground
-from cellapp.scale import Scale, squares, suggest_diameter
+from cellapp.scale import Scale, squares, suggest_diameter, thinned
 from cellapp.weights import Range, Summary, Weights
 
-SIDE = 1024                                                  # px; of a larger image every n-th pixel is enough
 EDGE = 1 / 12                                                # of a cell's diameter: blur under which noise has no edges
 MOST = 3                                                     # sentences
 # Cells that were made smaller are counted as well as before down to about 3.8 px, and far worse at 2.9 px; those made 6
@@ -48,30 +47,30 @@ class Traits:
 def traits(plane: np.ndarray, diameter: float, colour: float = 0.0) -> Traits | None:
     """Of a (H, W) float32 image with bright cells of about ``diameter`` px; None if it has no contrast."""
     parts = squares(plane)
-    low, high = np.percentile(_thinned(plane), (1, 99.9))
+    whole = thinned(plane)
+    low, high = np.percentile(whole, (1, 99.9))
     if not high - low > 1e-6 * max(abs(low), abs(high)):
         return None
     smooth = [cv2.GaussianBlur(part, (0, 0), max(0.5, EDGE * diameter)) for part in parts]
-    slopes = np.concatenate([np.hypot(cv2.Sobel(s, cv2.CV_32F, 1, 0, scale=1 / 8),
-                                      cv2.Sobel(s, cv2.CV_32F, 0, 1, scale=1 / 8)).ravel() for s in smooth])
-    dark, bright = np.percentile(np.concatenate([s.ravel() for s in smooth]), (1, 99.9))
-    rest = np.concatenate([(part - cv2.GaussianBlur(part, (0, 0), 1.0)).ravel() for part in parts])
+    slopes = np.hypot(_sample(cv2.Sobel(s, cv2.CV_32F, 1, 0, scale=1 / 8) for s in smooth),
+                      _sample(cv2.Sobel(s, cv2.CV_32F, 0, 1, scale=1 / 8) for s in smooth))
+    dark, bright = np.percentile(_sample(smooth), (1, 99.9))
+    rest = _sample(part - cv2.GaussianBlur(part, (0, 0), 1.0) for part in parts)
     return Traits(sharpness=diameter * float(np.percentile(slopes, 99.9)) / max(float(bright - dark), 1e-12),
                   grain=1.4826 * float(np.median(np.abs(rest))) / float(high - low),
-                  coverage=float(np.mean(_thinned(plane) > (low + high) / 2)),
-                  ground=ground(_thinned(plane).ravel()) + 0.5,
+                  coverage=float(np.mean(whole > (low + high) / 2)), ground=ground(whole.ravel()) + 0.5,
                   saturation=float(np.mean(plane == plane.max())), colour=colour)
 
 
-def _thinned(plane: np.ndarray) -> np.ndarray:
-    return plane[:: -(-plane.shape[0] // SIDE), :: -(-plane.shape[1] // SIDE)]
+def _sample(parts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([thinned(part).ravel() for part in parts])
 
 
 def colour(image: Image, channel: str = "auto") -> float:
     """Share of the channels' variance that their first principal component leaves, where several channels are read."""
     if image.pixels.ndim == 2 or channel not in ("auto", "mean"):
         return 0.0
-    values = _thinned(image.pixels).reshape(-1, image.pixels.shape[2]).astype(np.float64)
+    values = thinned(image.pixels).reshape(-1, image.pixels.shape[2]).astype(np.float64)
     parts = np.linalg.eigvalsh(np.cov(values.T))
     return float(np.clip(1 - parts[-1] / parts.sum(), 0, 1)) if parts.sum() > 0 else 0.0
 

@@ -13,7 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from cellapp.scale import SMALLEST, squares
+from cellapp.scale import SMALLEST, squares, thinned
 
 Polarity = Literal["bright", "dark"]
 BRIGHT, DARK, EITHER = "bright on dark", "dark on bright", "either"    # as the rows of weights say it
@@ -31,8 +31,8 @@ def detect(plane: np.ndarray) -> Polarity | None:
     if min(plane.shape) < SMALLEST or not plane.std(dtype=np.float64) > 1e-6 * abs(plane.mean(dtype=np.float64)):
         return None
     parts = [part.astype(np.float32, copy=False) for part in squares(plane)]
-    values = np.concatenate([part.ravel() for part in parts])
-    skew = _skew(np.concatenate([_without_light(part).ravel() for part in parts]))
+    values = np.concatenate([thinned(part).ravel() for part in parts])
+    skew = _skew(np.concatenate([thinned(_without_light(part)).ravel() for part in parts]))
     sign = (2 * np.clip(ground(values) / GROUND, -1, 1) + np.clip(-skew / SKEW, -1, 1)) / 3
     # Many pixels at the very brightest value are overexposed ground, or overexposed cells: then the skew is not dark.
     overexposed = sign > 0 and skew > CLIPPED_SKEW and np.mean(values == values.max()) > CLIPPED
@@ -55,7 +55,7 @@ def ground(values: np.ndarray) -> float:
 
 def _without_light(part: np.ndarray) -> np.ndarray:
     """What is left of a part when its slow changes of light are taken away; a few odd pixels are cut off before."""
-    part = np.clip(part, *np.percentile(part, (0.05, 99.95)))
+    part = np.clip(part, *np.percentile(thinned(part), (0.05, 99.95)))
     height, width = part.shape
     coarse = cv2.resize(part, (max(1, width // BLOCK), max(1, height // BLOCK)), interpolation=cv2.INTER_AREA)
     light = cv2.GaussianBlur(coarse, (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)

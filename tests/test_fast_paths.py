@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torchvision.models import resnet18, resnet50
 
 from cellapp.networks import fft_conv
-from cellapp.networks.fcrn import FCRNB
+from cellapp.networks.fcn import FCN
+from cellapp.networks.fcrn import FCRNA, FCRNB
 from cellapp.networks.fft_conv import FFTConv2d, faster_by_fft
 from cellapp.networks.folding import fold_batch_norm
 from cellapp.networks.patch_nets import AlexNetCounter, ResNetCounter, ResponseNorm
+from cellapp.networks.small_upconv import SmallUpConv2d
 from cellapp.networks.upconv import UpConv2d
 
 
@@ -174,6 +176,42 @@ def test_joined_upsampling_keeps_the_state_dict_and_follows_a_new_one():
 def test_joined_upsampling_refuses_other_convolutions(change):
     with pytest.raises(ValueError, match="5×5"):
         UpConv2d(nn.Conv2d(4, 4, **({"kernel_size": 5, "padding": 2} | change)))
+
+
+@pytest.mark.parametrize("size, large", [((1, 1), (2, 2)), ((2, 3), (4, 6)), ((5, 4), (11, 8)), ((7, 9), (15, 19)),
+                                         ((12, 12), (12, 12)), ((9, 6), (5, 4))])
+def test_upsampling_after_the_products_is_equal_up_to_the_rim(size, large):
+    conv, x = nn.Conv2d(6, 4, 3, padding=1), torch.randn(2, 6, *size)
+    expected = conv(F.interpolate(x, size=large, mode="bilinear", align_corners=False))
+    result = SmallUpConv2d(conv)(x.to(memory_format=torch.channels_last), large)
+    assert difference(result, expected) < 1e-5
+    assert result.is_contiguous(memory_format=torch.channels_last), "or the next layer copies it"
+
+
+def test_upsampling_after_the_products_follows_new_weights():
+    conv, other, x = nn.Conv2d(3, 2, 3, padding=1), nn.Conv2d(3, 2, 3, padding=1), torch.randn(1, 3, 5, 5)
+    joined = SmallUpConv2d(conv)
+    assert joined.state_dict().keys() == conv.state_dict().keys()
+    joined.load_state_dict(other.state_dict())
+    assert difference(joined(x, (10, 10)), other(upsampled(x))) < 1e-5
+
+
+@pytest.mark.parametrize("change", [{"kernel_size": 5}, {"padding": 0}, {"padding": "same"}, {"stride": 2},
+                                    {"dilation": 2}, {"groups": 2}, {"padding_mode": "reflect"}, {"bias": False}])
+def test_upsampling_after_the_products_refuses_other_convolutions(change):
+    with pytest.raises(ValueError, match="only 3×3"):
+        SmallUpConv2d(nn.Conv2d(4, 4, **{"kernel_size": 3, "padding": 1} | change))
+
+
+@pytest.mark.parametrize("build", [FCRNA, FCN])
+@pytest.mark.parametrize("size", [(8, 8), (45, 100), (64, 48)])
+def test_fast_fcrn_a_is_fcrn_a(build, size):
+    network, image = build().eval(), torch.randn(2, 1, *size)
+    before, expected = image.clone(), network(image)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        fast = network.to(memory_format=layout).fast()
+        assert difference(fast(image.to(memory_format=layout)), expected) < 1e-5
+    assert torch.equal(image, before) and fast.state_dict().keys() == network.state_dict().keys()
 
 
 def test_fast_fcrn_b_is_fcrn_b():

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cellapp.networks.fft_conv import FFTConv2d
+from cellapp.networks.small_upconv import SmallUpConv2d
 from cellapp.networks.upconv import UpConv2d
 
 
@@ -26,8 +27,8 @@ def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
 
 
-def _up(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+def _up(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def _initialise(network: nn.Module) -> None:
@@ -63,9 +64,38 @@ class FCRNA(nn.Module):
         d2 = F.relu(self.down2(F.max_pool2d(d1, 2)))       # (B, 64, H/2, W/2)
         d3 = F.relu(self.down3(F.max_pool2d(d2, 2)))       # (B, 128, H/4, W/4)
         x = F.relu(self.middle(F.max_pool2d(d3, 2)))       # (B, 512, H/8, W/8)
-        x = F.relu(self.up3(_up(x, d3)))
-        x = F.relu(self.up2(_up(x, d2)))
-        x = F.relu(self.up1(_up(x, d1)))
+        x = F.relu(self.up3(_up(x, d3.shape[-2:])))
+        x = F.relu(self.up2(_up(x, d2.shape[-2:])))
+        x = F.relu(self.up1(_up(x, d1.shape[-2:])))
+        return self.head(x)
+
+    def fast(self) -> "FastFCRNA":
+        """A copy for counting: the same map to rounding, sooner."""
+        return FastFCRNA(self)
+
+
+class FastFCRNA(nn.Module):
+    """A trained FCRN-A for counting only: its widest layer, after the first upsampling, from the small map.
+
+    Input, output and state dict are those of FCRNA. Maps that are not needed any more are given back or written over.
+    """
+
+    def __init__(self, network: FCRNA):
+        super().__init__()
+        for name, layer in network.named_children():
+            setattr(self, name, copy.deepcopy(layer).requires_grad_(False))
+        self.up3 = SmallUpConv2d(network.up3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x, sizes = image, []
+        for down in (self.down1, self.down2, self.down3):
+            x = F.relu_(down(x))
+            sizes.append(x.shape[-2:])
+            x = F.max_pool2d(x, 2)
+        x = F.relu_(self.middle(x))
+        x = F.relu_(self.up3(x, sizes[2]))
+        for up, size in ((self.up2, sizes[1]), (self.up1, sizes[0])):
+            x = F.relu_(up(_up(x, size)))
         return self.head(x)
 
 
@@ -92,8 +122,8 @@ class FCRNB(nn.Module):
         x = F.relu(self.down3(F.max_pool2d(d2, 2)))
         d4 = F.relu(self.down4(x))                                       # (B, 256, H/2, W/2)
         x = F.relu(self.middle(F.max_pool2d(d4, 2)))                     # (B, 256, H/4, W/4)
-        x = F.relu(self.up2(_up(x, d4)))
-        return self.head(_up(x, d2))
+        x = F.relu(self.up2(_up(x, d4.shape[-2:])))
+        return self.head(_up(x, d2.shape[-2:]))
 
     def fast(self) -> "FastFCRNB":
         """A copy for counting: the same map to rounding, sooner."""
@@ -117,10 +147,10 @@ class FastFCRNB(nn.Module):
         d2 = F.relu(self.down2(F.relu(self.down1(image))))
         d4 = F.relu(self.down4(F.relu(self.down3(F.max_pool2d(d2, 2)))))
         x = F.relu(self.middle(F.max_pool2d(d4, 2)))
-        x = F.relu(self.up2(_up(x, d4)))
+        x = F.relu(self.up2(_up(x, d4.shape[-2:])))
         if d2.shape[-2:] == (2 * x.shape[-2], 2 * x.shape[-1]):
             return self.head(x)
-        return self.head.plain(_up(x, d2))
+        return self.head.plain(_up(x, d2.shape[-2:]))
 
 
 def parameters(network: nn.Module) -> int:
@@ -128,4 +158,4 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-__all__ = ["FCRNA", "FCRNB", "FastFCRNB", "parameters"]
+__all__ = ["FCRNA", "FCRNB", "FastFCRNA", "FastFCRNB", "parameters"]
