@@ -15,6 +15,7 @@ Readings where text and code of the paper disagree, or where we depart:
 - The loss has the ½ before s that a Gaussian likelihood has; see `gaussian_nll`.
 """
 
+import copy
 import math
 
 import torch
@@ -62,6 +63,8 @@ class FPN(nn.Module):
     equal channels. The mean mask is the part of a pixel that belongs to cells, at least 0. 7,113,254 parameters.
     """
 
+    layout = torch.contiguous_format
+
     def __init__(self):
         super().__init__()
         self.first = nn.Sequential(*_block(3, 1))
@@ -94,7 +97,8 @@ class FPN(nn.Module):
             x = F.adaptive_avg_pool2d(x, (x.shape[-2] // 2, x.shape[-1] // 2))
             levels.append(x)
         coarse_to_fine = levels[::-1]
-        features = [coarse_to_fine[0].expand(-1, CHANNELS, -1, -1)]
+        # In the layout of the network from here on, or every larger map would be copied to it on its way.
+        features = [coarse_to_fine[0].expand(-1, CHANNELS, -1, -1).contiguous(memory_format=self.layout)]
         for level, across in zip(coarse_to_fine[1:], self.across, strict=True):
             up = F.interpolate(features[-1], size=level.shape[-2:], mode="bilinear", align_corners=True)
             features.append(up + across(level))
@@ -170,6 +174,16 @@ class FPNVGG11(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         return self.counter(self.fpn.finest(image, uncertainty=False)[0])
+
+    def fast(self) -> "FPNVGG11":
+        """A copy for counting in the layout channels-last, whose activations are written over the maps they are taken
+        of."""
+        network = copy.deepcopy(self)
+        network.fpn.layout = torch.channels_last
+        for module in network.modules():
+            if isinstance(module, nn.LeakyReLU):
+                module.inplace = True
+        return network
 
 
 def gaussian_nll(mean: Tensor, log_variance: Tensor, truth: Tensor, faithful: bool = False) -> Tensor:
