@@ -85,11 +85,15 @@ def local_maxima(density: np.ndarray, sigma: float, *, smooth: float = 1.0, thre
     and a plateau gives one point, its middle. Xie et al. use "local maxima" without saying how; this is our
     reading.
     """
+    return summits(density, threshold / (2 * np.pi * sigma**2), smooth=smooth)
+
+
+def summits(values: np.ndarray, height: float, *, smooth: float = 1.0) -> np.ndarray:
+    """As `local_maxima`, of any (H, W) float map: its peaks that are higher than ``height`` once it is smoothed."""
     import cv2
     from scipy.ndimage import gaussian_filter, label
 
-    smoothed = gaussian_filter(density.astype(np.float32, copy=False), smooth, mode="constant")
-    height = threshold / (2 * np.pi * sigma**2)
+    smoothed = gaussian_filter(values.astype(np.float32, copy=False), smooth, mode="constant")
     top = (smoothed == cv2.dilate(smoothed, np.ones((5, 5), np.uint8))) & (smoothed > height)
     # Grown by one pixel down and right, equal tops at most 2 px apart touch and are one; at 3 px they do not.
     grown = cv2.dilate(top.view(np.uint8), np.ones((2, 2), np.uint8), anchor=(1, 1))

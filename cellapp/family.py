@@ -1,7 +1,7 @@
 """What a kind of network must be able to do: be trained from dotted images and read a plane.
 
-The five published systems are five families; each overrides the few methods in which it differs. A family holds no
-state: everything it needs comes in, so one object serves all sessions.
+The five published systems are five families, our own network is a sixth; each overrides the few methods in which it
+differs. A family holds no state: everything it needs comes in, so one object serves all sessions.
 """
 
 from collections.abc import Callable, Mapping

@@ -24,6 +24,7 @@ from cellapp.errors import WeightsError
 from cellapp.families.density_maps import DensityMaps
 from cellapp.families.mask_counter import MaskCounter
 from cellapp.families.patches import PatchRegression
+from cellapp.families.recount import Recounting
 from cellapp.families.redundant import RedundantCounts
 from cellapp.families.segmentation import Segmentation
 from cellapp.family import Call, Family, Progress, Reading
@@ -35,6 +36,7 @@ from cellapp.networks.fcrn import FCRNA, FCRNB
 from cellapp.networks.folding import fold_batch_norm
 from cellapp.networks.fpn_vgg import FPNVGG11
 from cellapp.networks.patch_nets import AlexNetCounter, ResNetCounter
+from cellapp.networks.recount import Recount
 from cellapp.polarity import bright, look
 from cellapp.prediction import Interval, Prediction
 from cellapp.scale import choose_scale, resize, resize_labels, resize_view
@@ -130,6 +132,9 @@ _REDUNDANT = ("Each pixel of the redundant map is the number of cells in the 32√
 _HERNANDEZ = ("Hern√°ndez, Sultan, Pande 2018, Using deep learning for segmentation and counting within microscopy "
               "data")
 _XUE = "Xue, Ray, Hugh, Bigras 2016, Cell counting by regression using convolutional neural network"
+_OURS = "cellapp: a small network of our own"
+_RECOUNT = ("Each pixel says how many cells it holds; the sum of the map is the count. A second output of the network "
+            "says where the cells are.")
 _MARZO = "Marzo, La Rosa 2016, Cell segmentation with a fully convolutional network"
 _MASK = ("A first network paints the cells white, a second one counts what it sees in that mask and says how sure it "
          "is; the map is the mask, scaled to the count. It does not tell single cells apart.")
@@ -159,6 +164,8 @@ METHODS: dict[str, Method] = {
     "resnet-101-c": _patches("resnet-101-c", "ResNet-101, classes", partial(ResNetCounter, 101, outputs=64), True),
     "resnet-152": _patches("resnet-152", "ResNet-152", partial(ResNetCounter, 152)),
     "resnet-152-c": _patches("resnet-152-c", "ResNet-152, classes", partial(ResNetCounter, 152, outputs=64), True),
+    "recount": Method("recount", "recount", _OURS, Recount, Recounting(), _RECOUNT, stride=8, halo=56,
+                      map_scale=100.0),
     "fcn": Method("fcn", "FCN segmentation", _MARZO, FCN, Segmentation(), _SEGMENTS, stride=8, halo=40),
 }
 

@@ -56,7 +56,8 @@ def apply_tiled(
     Parameters
     ----------
     image : (H, W) float32
-    network : maps an ``(h, w)`` array, h and w multiples of ``stride``, to an ``(h, w)`` float32 map
+    network : maps an ``(h, w)`` array, h and w multiples of ``stride``, to an ``(h, w)`` float32 map, or to K of them,
+        ``(K, h, w)``
     stride : all pooling steps of the network together
     halo : context in pixels round each tile; a multiple of ``stride``
     tile : side of the inner squares in pixels; rounded up to a multiple of ``stride``
@@ -65,7 +66,7 @@ def apply_tiled(
 
     Returns
     -------
-    (H, W) float32 map.
+    (H, W) float32 map, or (K, H, W).
     """
     if halo % stride:
         raise ValueError(f"halo {halo} is not a multiple of the stride {stride}")
@@ -73,14 +74,16 @@ def apply_tiled(
     tile = -(-tile // stride) * stride
     padded = pad_to_multiple(image, stride)
     total = count_tiles(padded.shape, tile)
-    out = np.empty(padded.shape, dtype=np.float32)
+    out = None
     if progress:
         progress(0, total)
     for done, (inner, outer) in enumerate(tiles(padded.shape, tile, halo), start=1):
         result = network(padded[outer])
+        if out is None:
+            out = np.empty((*result.shape[:-2], *padded.shape), dtype=np.float32)
         top, left = inner[0].start - outer[0].start, inner[1].start - outer[1].start
         rows, columns = inner[0].stop - inner[0].start, inner[1].stop - inner[1].start
-        out[inner] = result[top : top + rows, left : left + columns]
+        out[..., *inner] = result[..., top : top + rows, left : left + columns]
         if progress:
             progress(done, total)
-    return out[:height, :width]
+    return out[..., :height, :width]
