@@ -91,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--rescale", action="store_true",
                        help="bring each image to the scale at which its cells, by their estimated diameter, have "
                             "--cell-diameter px, as counting does")
+    train.add_argument("--upright", action="store_true",
+                       help="turn images with dark cells into their negatives, as counting does")
     train.add_argument("--run", dest="folder", type=Path, help="folder of the run; resumes there (default: runs/ID)")
     train.add_argument("--example", default="vgg-cells-1-000.png", metavar="FILE",
                        help="image below examples/ whose count is kept as the known answer (default: %(default)s)")
@@ -142,6 +144,7 @@ def _weights(actions) -> None:
     describe.add_argument("--preset", choices=PRESETS, help="they were simulated with this preset")
     describe.add_argument("-n", type=_from(1), default=300, help="at most so many images (default: 300)")
     describe.add_argument("--rescale", action="store_true", help="training brought them to its scale")
+    describe.add_argument("--upright", action="store_true", help="training turned dark ones into their negatives")
     _flags(describe, Options, ("pages", "z", "frame"))
 
 

@@ -41,7 +41,7 @@ def train(given: argparse.Namespace) -> int:
     learn, choose, name = _sets(given, config.seed)
     build = dict(given.build) or (start.build if start else {})
     about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
-             "build": build, **_seen(learn, given.cell_diameter or _diameter(learn)),
+             "build": build, **_seen(learn, given.cell_diameter or _diameter(learn), given.upright),
              "map_scale": method.map_scale, "trained_on": given.data_name or name,
              "parent": "ImageNet" if given.imagenet else given.start, "licence": given.licence,
              "training": config.model_dump() | {"n_train": len(learn), "n_val": len(choose)}}
@@ -85,6 +85,8 @@ def _sets(given: argparse.Namespace, seed: int) -> tuple[list, list, str]:
         if not given.cell_diameter:
             raise CellappError("--rescale needs the diameter to which cells are brought; give --cell-diameter.")
         learn, choose = ([sets.rescaled(item, given.cell_diameter) for item in part] for part in (learn, choose))
+    if given.upright:
+        learn, choose = ([sets.uprighted(item) for item in part] for part in (learn, choose))
     return learn, choose, name
 
 
@@ -111,13 +113,14 @@ def _diameter(learn: list) -> float:
 SUMMARISED = 300                                             # training images are enough to know what they look like
 
 
-def _seen(learn: list, diameter: float) -> dict:
-    """What a row says of the images its weights learn from."""
+def _seen(learn: list, diameter: float, turned: bool) -> dict:
+    """What a row says of the images its weights learn from; ``turned``: dark cells were made bright before."""
     from cellapp.likeness import summarise
-    from cellapp.polarity import of_images, upright
+    from cellapp.polarity import BRIGHT, of_images, upright
 
     some = learn[:SUMMARISED]
-    return {"input": {"cell_diameter": diameter, "polarity": of_images(item.image for item in some)},
+    polarity = BRIGHT if turned else of_images(item.image for item in some)
+    return {"input": {"cell_diameter": diameter, "polarity": polarity, "negatives": turned},
             "summary": summarise(((upright(item.image), item.colour) for item in some), diameter)}
 
 
@@ -134,9 +137,11 @@ def describe(given: argparse.Namespace) -> int:
         data = [sets.resized(item, given.size) for item in data]
     if given.rescale:
         data = [sets.rescaled(item, row.input.cell_diameter) for item in data]
-    seen = _seen(data, row.input.cell_diameter)
+    if given.upright:
+        data = [sets.uprighted(item) for item in data]
+    seen = _seen(data, row.input.cell_diameter, given.upright)
     row = store.find(given.id)                              # other rows, and this one, may have changed meanwhile
-    read = row.input.model_copy(update={"polarity": seen["input"]["polarity"]})
+    read = row.input.model_copy(update={name: seen["input"][name] for name in ("polarity", "negatives")})
     row = row.model_copy(update={"input": read, "summary": seen["summary"]})
     store.replace(row)
     ranges = row.summary.model_dump(exclude={"images"}) if row.summary else {}

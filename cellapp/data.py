@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -149,6 +149,11 @@ def rescaled(item: Dotted, diameter: float) -> Dotted:
     """The image and its truth at the scale `Counter` would read it at with weights for cells of ``diameter`` px."""
     factor = choose_scale(upright(item.image), None, diameter).factor
     return resized(item, resize(item.image, factor).shape)
+
+
+def uprighted(item: Dotted) -> Dotted:
+    """The image with bright cells, as far as its polarity can be told: what `Counter` would read."""
+    return replace(item, image=upright(item.image))
 
 
 def simulated(preset: str, n: int, seed: int) -> list[Dotted]:

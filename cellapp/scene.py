@@ -99,4 +99,12 @@ PRESETS: dict[str, Scene] = {
         blur_window=5, illumination=(0.2, 1), misalignment=(0, 0.5), autofluorescence=(0, 0.1),
         noise_share=0.5, gain=(0.6, 1), read_noise=(2.5, 8),
     ),
+    # for weights that are to count what they have never seen: every parameter wide, cells of 12 to 20 px
+    "variety": Scene(
+        height=192, width=192, count_mean=50, count_sd=40, count_limits=(0, 180), clusters=4, cluster_share=0.4,
+        cluster_spread=0.15, overlap=0.35, radius=(6, 10), radius_cv=0.1, roughness=0.2, wander=0.2,
+        texture_persistence=0.7, texture_floor=0.3, brightness_cv=0.35, depth_blur=3, blur_window=9,
+        global_blur=(0, 2.5), illumination=(0, 1), misalignment=(0, 0.8), autofluorescence=(0, 0.6), noise_share=0.5,
+        gain=(0.3, 1.2), saturation=1.0, read_noise=(0.5, 12), soft_noise=(0, 6),
+    ),
 }  # fmt: skip
