@@ -94,6 +94,7 @@ def check_same_run(run_dir: Path, config: BaseModel, sets: Iterable[list[Dotted]
             truth = item.labels if item.points is None else item.points
             digest.update(item.name.encode() + np.ascontiguousarray(item.image).tobytes() + str(item.count).encode())
             digest.update(b"" if truth is None else np.ascontiguousarray(truth).tobytes())
+            digest.update(b"" if item.counted is None else np.packbits(item.counted).tobytes())
     text = json.dumps({"config": config.model_dump(), "data": digest.hexdigest()}, indent=2)
     path = run_dir / "config.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:

@@ -5,11 +5,9 @@ way at a time. When a worker dies, Dask gives its tasks to another one; here eve
 none is lost and none doubled. Every worker loads the weights itself and counts only with the same version of cellapp
 and the same sha256.
 
-Dask unpickles what comes from the scheduler and its workers, and they unpickle what comes from here: whoever runs them
-can run code on this machine. So only an address that the operator gives is connected to, never one out of a file.
+Who may be connected to: `cellapp.dask_client`.
 """
 
-import re
 import threading
 import time
 import uuid
@@ -24,6 +22,7 @@ import numpy as np
 from cellapp import __version__
 from cellapp import weights as store
 from cellapp.batch import BatchProgress, Result, count_read, read_input
+from cellapp.dask_client import WORKERS, about, connect, no_workers, unfit
 from cellapp.errors import CellappError, ClusterError, ImageError
 from cellapp.inputs import Input
 from cellapp.methods import Counter, Options, load
@@ -32,12 +31,9 @@ from cellapp.regions import Region
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-CONNECT = 5.0                                                # seconds to wait for the scheduler
-WORKERS = 30.0                                               # seconds to wait for a worker, at first and on the way
 MAX_TASKS = 256                                              # under way at a time
 MAX_BYTES = 512 * 1024**2                                    # of image files under way; a larger one goes alone
 _POLL = 0.5                                                  # seconds between two looks at what is under way
-_ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://\S+:\d+/?")
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,11 @@ class _Job:
     regions: tuple[dict, ...]
     device: str
     maps: bool
+
+    @property
+    def wanted(self) -> tuple[str, str]:
+        """The version of cellapp and the sha256 of the weights."""
+        return self.version, self.sha256
 
 
 @dataclass
@@ -69,7 +70,7 @@ def count_on_cluster(todo: list[Input], weights_id: str, options: Options, *, re
     row = store.find(weights_id)
     job = _Job(row.id, row.sha256, __version__, options.model_dump(mode="json"),
                tuple(region.to_dict() for region in regions), device, maps)
-    client = _connect(address)
+    client = connect(address)
     try:
         _check_workers(client, address, job)
     except BaseException:
@@ -78,53 +79,22 @@ def count_on_cluster(todo: list[Input], weights_id: str, options: Options, *, re
     return _stream(client, address, todo, job, row.method, progress)
 
 
-def _connect(address: str) -> "Client":
-    if not _ADDRESS.fullmatch(address):
-        raise ClusterError(f"{address}: this is no address of a Dask scheduler; give one such as tcp://10.0.0.5:8786.")
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ClusterError("Dask is not installed here; install it with: pip install distributed.") from error
-    try:
-        return Client(address, timeout=CONNECT, set_as_default=False, name="cellapp")
-    except Exception as error:                               # OSError, TimeoutError, ValueError, what TLS raises, …
-        raise ClusterError(f"{address}: no Dask scheduler answers there; start it, or check its address and the "
-                           "firewall.") from error
-
-
 def _check_workers(client: "Client", address: str, job: _Job) -> None:
     """Refuse a cluster that would count in another way."""
     try:
         client.wait_for_workers(1, timeout=WORKERS)
     except TimeoutError as error:
-        raise ClusterError(f"{address}: the scheduler has no workers; start one: dask worker {address}") from error
+        raise no_workers(address) from error
     try:
-        answers = client.run(_about, job.weights, on_error="return")
+        answers = client.run(about, job.weights, on_error="return")
     except Exception as error:
         answers = {address: error}
     for worker, answer in answers.items():
         if isinstance(answer, Exception):
             raise ClusterError(f"{worker}: this worker cannot load cellapp ({type(answer).__name__}: {answer}); "
                                f"install cellapp {job.version} there, or start the worker in its folder.") from answer
-        if problem := _unfit(job, *answer):
+        if problem := unfit(job.weights, job.wanted, answer):
             raise ClusterError(f"{worker}: this worker {problem}")
-
-
-def _about(weights_id: str) -> tuple[str, str | None]:
-    """On a worker: its version of cellapp, and the sha256 of its weights of this id."""
-    row = store.manifest().get(weights_id)
-    return __version__, row and row.sha256
-
-
-def _unfit(job: _Job, version: str, sha256: str | None) -> str:
-    """Why a worker would count in another way; "" where it would not."""
-    if version != job.version:
-        return f"has cellapp {version}, not {job.version}; install {job.version} there."
-    if sha256 is None:
-        return f"does not have the weights {job.weights}; copy the folder of the weights there."
-    if sha256 != job.sha256:
-        return f"has other weights called {job.weights}; copy the folder of the weights there."
-    return ""
 
 
 def _stream(client: "Client", address: str, todo: list[Input], job: _Job, method: str,
@@ -217,12 +187,12 @@ def _with_pixels(task: _Task, result: Result, job: _Job) -> Result:
 
 def count_here(data: bytes, name: str, job: _Job) -> Result:
     """On a worker: count one image. In the place of its pixels their shape travels back."""
-    version, sha256 = _about(job.weights)
-    if problem := _unfit(job, version, sha256):
+    found = about(job.weights)
+    if problem := unfit(job.weights, job.wanted, found):
         raise ClusterError(f"the worker {problem}")
     options = Options(**job.options)
     one = Input(name, name, len(data), lambda: data)
-    result = count_read(read_input(one, options), _counter(job.weights, sha256, job.device), options,
+    result = count_read(read_input(one, options), _counter(job.weights, job.sha256, job.device), options,
                         tuple(Region.from_dict(region) for region in job.regions))
     return _light(result, job.maps)
 

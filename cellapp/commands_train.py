@@ -52,10 +52,14 @@ def train(given: argparse.Namespace) -> int:
         from cellapp.imagenet import imagenet_state
 
         state = imagenet_state(int(depth))
-    for p in run(learn, choose, config, folder, start=state, build=build, device=given.device):
-        show(given, asdict(p), f"epoch {p.epoch}/{p.epochs}: loss {p.loss:.4f}, validation MAE {p.val_mae:.2f} "
-             f"(bias {p.val_bias:+.2f}), figure {p.figure:.4f}, best {p.best_figure:.4f} in epoch {p.best_epoch}, "
-             f"{p.seconds_left / 60:.0f} min left on {p.device}")
+    try:
+        for p in run(learn, choose, config, folder, start=state, build=build, device=given.device):
+            show(given, asdict(p), f"epoch {p.epoch}/{p.epochs}: loss {p.loss:.4f}, validation MAE {p.val_mae:.2f} "
+                 f"(bias {p.val_bias:+.2f}), figure {p.figure:.4f}, best {p.best_figure:.4f} in epoch {p.best_epoch}, "
+                 f"{p.seconds_left / 60:.0f} min left on {p.device}")
+    except torch.OutOfMemoryError as error:
+        raise CellappError(f"The memory of the GPU does not suffice for {config.batch} crops of {config.crop} px in a "
+                           f"step; give a smaller --batch or --crop, and another --run than {folder}.") from error
     best, settings = best_state(folder)
     row = publish(best, given.example, **about, settings=settings)
     files = ", ".join(str(store.folder() / part.file) for part in row.files)

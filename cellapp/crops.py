@@ -32,12 +32,22 @@ def square_crops(samples: list[Sample], rng: np.random.Generator, config: "Train
     targets = np.empty((size, planes, side, side), np.float32)
     for k in range(size):
         sample = samples[rng.integers(len(samples))]
-        top, left = (int(rng.integers(length - side + 1)) for length in sample.image.shape)
+        top, left = _corner(sample, side, rng)
         square = np.s_[..., top : top + side, left : left + side]
         turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
         images[k, 0] = jitter(turned(sample.image[square], turns, mirrored), rng, config)
         targets[k] = turned(sample.targets[square], turns, mirrored)
     return images, targets
+
+
+def _corner(sample: Sample, side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """The first pixel of a crop: anywhere, or so that one of the pixels that can be learnt from is in it."""
+    shape = sample.image.shape
+    if sample.places is None:
+        return tuple(int(rng.integers(length - side + 1)) for length in shape)
+    pixel = np.unravel_index(rng.choice(sample.places), shape)
+    return tuple(int(rng.integers(max(0, at - side + 1), min(at, length - side) + 1))
+                 for at, length in zip(pixel, shape, strict=True))
 
 
 def jitter(image: np.ndarray, rng: np.random.Generator, config: "TrainingConfig") -> np.ndarray:

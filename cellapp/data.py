@@ -28,6 +28,7 @@ class Dotted:
     labels : (H, W) int, 0 ground, a number for each cell; None without outlines
     known : number of cells where there are no points
     colour : how colourful the image is, as `cellapp.likeness` measures it
+    counted : (H, W) bool, where every cell has its dot; None for the whole image. There are no points outside of it
     """
 
     name: str
@@ -36,6 +37,7 @@ class Dotted:
     labels: np.ndarray | None = None
     known: float = float("nan")
     colour: float = 0.0
+    counted: np.ndarray | None = None
 
     @property
     def count(self) -> float:
@@ -142,7 +144,8 @@ def resized(item: Dotted, shape: tuple[int, int]) -> Dotted:
     ratio = np.array(shape) / item.image.shape
     points = None if item.points is None else (item.points + 0.5) * ratio - 0.5
     labels = None if item.labels is None else resize_labels(item.labels, None, shape)
-    return Dotted(item.name, image, points, labels, item.known, item.colour)
+    counted = None if item.counted is None else resize_labels(item.counted, None, shape)
+    return Dotted(item.name, image, points, labels, item.known, item.colour, counted)
 
 
 def rescaled(item: Dotted, diameter: float) -> Dotted:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cellapp.partly import count_inside
 from cellapp.weights import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Sample:
     points : (N, 2) float (y, x), or None where only the number of cells is known
     count : true number of cells
     labels : (H, W) instance labels, or None
+    counted : (H, W) bool, where every cell has its dot; None for the whole image. ``count`` is that of this area, and
+        targets are nan where they would depend on what lies outside
+    places : (M,) int, pixels of the flattened image round which crops are laid; None for anywhere
     """
 
     name: str
@@ -38,6 +42,8 @@ class Sample:
     points: np.ndarray | None
     count: float
     labels: np.ndarray | None = None
+    counted: np.ndarray | None = None
+    places: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -146,8 +152,9 @@ class Family:
         return Settings()
 
     def validate(self, network: nn.Module, samples: list[Sample], config: "TrainingConfig", call: Call) -> Validation:
-        """Count whole images and compare with the truth."""
-        counts = [0.0 if s.image is None else self.read(network, s.image, call).count for s in samples]
+        """Count whole images and compare with the truth, in the counted area where there is one."""
+        counts = [0.0 if s.image is None else count_inside(self.read(network, s.image, call), s.counted)
+                  for s in samples]
         errors = np.array(counts) - np.array([s.count for s in samples])
         return Validation(errors, float(np.abs(errors).mean()), call.settings)
 

@@ -1,7 +1,8 @@
 """Training jobs: folders that say what is to be done, how far it is and how it ended.
 
     job.json, images/, truth/     what is to be done: `cellapp.train_spec`
-    process.json                  the process that works on it: its id and when it began
+    process.json                  the process that works on it, or waits for a worker of a cluster (`train_cluster`,
+                                  which keeps its name in worker.json): its id and when it began
     beat.json                     its last sign of life: phase, step, time
     stop                          what the user asked for: "cancel" or "keep"
     plan.json                     epochs and steps, where they follow from the time the training may take
@@ -40,6 +41,7 @@ from cellapp.train_spec import Given, Item, Side, Spec
 Phase = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
 PROJECT = Path(__file__).resolve().parent.parent
 _KILLED = -9
+_NOTHING = 2**20                                             # bytes of a disk that is called full
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class State:
     ahead : of a queued one: how many jobs work or wait before it
     step, steps : of the training, 0 before it begins
     message : how it ended, in one sentence; weights : id of the new weights
+    device : of a running one, what it trains on: "cpu", "cuda", or "cpu of tcp://…" on a worker of a cluster
     """
 
     phase: Phase
@@ -61,6 +64,7 @@ class State:
     seconds_left: float | None = None
     message: str = ""
     weights: str = ""
+    device: str = ""
 
     @property
     def working(self) -> bool:
@@ -93,20 +97,29 @@ class Job:
         if beat.get("doing", "waiting") == "waiting":
             queue = queue or train_queue.default_root()
             return State("queued", ahead=train_queue.place(queue, beat.get("device", "cpu"), self.name))
-        return State("running", beat["doing"], 0, beat.get("step", 0), beat.get("steps", 0), beat.get("seconds_left"))
+        return State("running", beat["doing"], 0, beat.get("step", 0), beat.get("steps", 0), beat.get("seconds_left"),
+                     device=beat.get("device", "cpu"))
 
     def _without_process(self) -> State:
         ended = self._read("exit.json")                      # it may have ended between two looks
         if ended:
             return State(ended["phase"], message=ended.get("message", ""), weights=ended.get("weights", ""))
-        epochs = len(self.progress())
-        kept = "“Resume” begins again." if not epochs else (
-            f"{epochs} {'epochs are' if epochs > 1 else 'epoch is'} kept, and “Resume” goes on from there.")
+        kept = self.kept()
+        with suppress(OSError):
+            if shutil.disk_usage(self.folder).free < _NOTHING:   # then it could not say how it ended
+                return State("interrupted", message="The disk of this server is full. Remove what you no longer need, "
+                                                    f"then go on. {kept}")
         if self._read("killed.json").get("code") == _KILLED:
             return State("interrupted", message="The training was killed from outside, most often because the memory "
                                                 f"of the machine ran out: free some, or take a smaller crop. {kept}")
         return State("interrupted", message="The training was interrupted: its process is gone, as after a restart "
                                             f"of the machine. {kept}")
+
+    def kept(self) -> str:
+        """What “Resume” would begin with, in one sentence."""
+        epochs = len(self.progress())
+        return "“Resume” begins again." if not epochs else (
+            f"{epochs} {'epochs are' if epochs > 1 else 'epoch is'} kept, and “Resume” goes on from there.")
 
     def progress(self) -> list[dict]:
         """What was told after each epoch, as `cellapp.training.Progress` has it."""
@@ -200,7 +213,7 @@ def create(root: Path, images: Sequence[Given], sides: Sequence[Side], **about) 
             (folder / name).mkdir(parents=True)
         for given, item in zip(images, items, strict=True):
             _link(given.path, folder / "images" / given.sha256)
-            truth = {name: value for name in ("points", "labels", "count")
+            truth = {name: value for name in ("points", "labels", "count", "counted")
                      if (value := getattr(given, name)) is not None}
             np.savez(folder / "truth" / item.truth, allow_pickle=False, **truth)
         write_atomic(folder / "job.json", spec.model_dump_json(indent=1))

@@ -55,13 +55,18 @@ class Ticket:
 
     def mine(self) -> bool:
         """Whether it is this process's turn; from then on the device is its own until `close`."""
-        if ahead_of(self._folder, self._path.name):
+        if self.ahead:
             return False
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
             return False
         return True
+
+    @property
+    def ahead(self) -> int:
+        """How many living tickets are older."""
+        return ahead_of(self._folder, self._path.name)
 
     def close(self) -> None:
         """Leave the queue."""

@@ -4,7 +4,8 @@ Everything lies in the job's folder, so that a job depends on nothing that a vis
 
     job.json                 a `Spec`, written once
     images/<sha256>          the image files
-    truth/<number>.npz       (N, 2) points (y, x), or (H, W) labels, or the number of cells alone
+    truth/<number>.npz       (N, 2) points (y, x), or (H, W) labels, or the number of cells alone; where every cell has
+                             its dot, if that is a part of the image
 """
 
 import csv
@@ -12,12 +13,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from cellapp.errors import TrainingError
+from cellapp.partly import inside
+
+if TYPE_CHECKING:
+    from cellapp.annotation import Annotation
 
 Side = Literal["learn", "check"]
 OWN = "own/"                                                 # begins the id of all weights that a visitor trained
@@ -66,11 +71,13 @@ class Spec(BaseModel):
 
 @dataclass(frozen=True)
 class Given:
-    """An image file and what is known of it; one of ``points``, ``labels`` and ``count`` is enough.
+    """An image file and what is known of it; one of ``points``, ``labels`` and ``count`` is enough. Labels alone give
+    the points: the centres of their cells.
 
     sha256 : of its bytes, which lie at ``path``
     points : (N, 2) float (y, x) px of the image; labels : (H, W) int, 0 ground; count : cells
     options : those of `Options` that are not the default
+    counted : (H, W) bool, where every cell has its dot; None for the whole image. Points outside are left out
     """
 
     name: str
@@ -81,11 +88,31 @@ class Given:
     labels: np.ndarray | None = None
     count: float | None = None
     group: str = ""
+    counted: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.labels is not None and self.points is None and self.count is None:
+            object.__setattr__(self, "points", centres(self.labels))
+        if self.points is not None and self.counted is not None:
+            object.__setattr__(self, "points", self.points[inside(self.points, self.counted)])
+
+    @classmethod
+    def of_annotation(cls, name: str, path: Path, sha256: str, options: dict, kept: "Annotation") -> "Given":
+        """An image with the dots that were set in the browser, learnt from in the fully counted areas only."""
+        return cls(name, path, sha256, options, kept.array, counted=kept.counted_mask())
 
     @property
     def cells(self) -> float:
-        """The true number of cells."""
+        """The true number of cells, in the counted area."""
         return float(len(self.points)) if self.points is not None else float(self.count)
+
+
+def centres(labels: np.ndarray) -> np.ndarray:
+    """(N, 2) float (y, x): the centre of mass of each number but 0 in (H, W) labels."""
+    from scipy.ndimage import center_of_mass
+
+    found = np.unique(labels[labels > 0])
+    return np.array(center_of_mass(labels > 0, labels, found), np.float64).reshape(-1, 2)
 
 
 def needs(method: str, part: str = "all") -> str:
@@ -101,9 +128,10 @@ def needs(method: str, part: str = "all") -> str:
 
 
 def usable(item: Given, needed: str) -> bool:
-    """Whether an image's truth is what a method learns from; dots and outlines tell the count, too."""
+    """Whether an image's truth is what a method learns from; dots and outlines tell the count, too, where the whole
+    image has them."""
     return {"dots": item.points is not None, "outlines": item.labels is not None,
-            "counts": item.points is not None or item.count is not None}[needed]
+            "counts": item.counted is None and (item.points is not None or item.count is not None)}[needed]
 
 
 def group_of(name: str, rule: str = "image") -> str:

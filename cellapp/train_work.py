@@ -22,6 +22,7 @@ from cellapp.files import write_atomic
 from cellapp.image import Image, read_image
 from cellapp.likeness import Look, summarise
 from cellapp.methods import Counter, Options, build, find_method, load, pick_device
+from cellapp.partly import count_inside
 from cellapp.polarity import BRIGHT, bright
 from cellapp.scale import resize_labels
 from cellapp.train_jobs import Job, given_of
@@ -101,15 +102,17 @@ def dotted(given: Given, reader: Counter) -> tuple[Dotted, Look]:
     image, options = open_image(given)
     view = reader.look(image, options)
     points, labels = given.points, given.labels
+    for what, mask in (("mask", labels), ("counted area", given.counted)):
+        if mask is not None and mask.shape != image.shape:
+            raise TrainingError(f"{given.name}: its {what} has {mask.shape[0]}×{mask.shape[1]} px and the image "
+                                f"{image.shape[0]}×{image.shape[1]}; give the {what} of this very image.")
     if points is not None:
         points = (points + 0.5) * (np.array(view.plane.shape) / image.shape) - 0.5
     if labels is not None:
-        if labels.shape != image.shape:
-            raise TrainingError(f"{given.name}: its mask has {labels.shape[0]}×{labels.shape[1]} px and the image "
-                                f"{image.shape[0]}×{image.shape[1]}; give the mask of this very image.")
         labels = resize_labels(labels, None, view.plane.shape)
     known = float("nan") if given.count is None else given.count
-    return Dotted(given.name, view.plane, points, labels, known, view.colour), view
+    counted = None if given.counted is None else resize_labels(given.counted, None, view.plane.shape)
+    return Dotted(given.name, view.plane, points, labels, known, view.colour, counted), view
 
 
 class Trainer:
@@ -131,14 +134,15 @@ class Trainer:
                 config = self._planned(learn, check, config)
                 self._train(learn, check, config, shown)
                 return config
-            except torch.OutOfMemoryError as error:
+            except torch.OutOfMemoryError:
                 if batch == 1:
                     raise TrainingError("The memory of the GPU is too small for this training, even with one crop in a "
-                                        "step: take a smaller crop, or train on the CPU.") from error
-                batch //= 2
-                torch.cuda.empty_cache()
-                self._note(f"The memory of the GPU did not suffice for {config.batch} crops in a step; the training "
-                           f"began again with {batch}.")
+                                        "step: take a smaller crop, or train on the CPU.") from None
+            # Not before here: the error holds on to all that was in the memory when it was raised.
+            batch //= 2
+            torch.cuda.empty_cache()
+            self._note(f"The memory of the GPU did not suffice for {config.batch} crops in a step; the training "
+                       f"began again with {batch}.")
 
     def _train(self, learn, check, config: TrainingConfig, shown: Given) -> None:
         total, begin = config.epochs * config.steps, time.monotonic()
@@ -202,7 +206,8 @@ class Trainer:
         image, options = open_image(shown)
         prediction = Counter(row, network, self._device).predict(image, options)
         with tempfile.NamedTemporaryFile(dir=self._job.folder, suffix=".part", delete=False) as file:
-            np.savez(file, allow_pickle=False, epoch=progress.epoch, count=prediction.count, **prediction.arrays())
+            np.savez(file, allow_pickle=False, epoch=progress.epoch, count=count_inside(prediction, shown.counted),
+                     **prediction.arrays())
         Path(file.name).replace(self._job.folder / "preview.npz")
         self._previewed += time.monotonic() - begin
 
@@ -225,13 +230,13 @@ def _publish(job: Job, spec: Spec, first: Weights, seen: list[tuple[Dotted, Look
 
 
 def scores(counter: Counter, checked: list[Given], line: "Line", when: str) -> list[float]:
-    """The count of each checked image, as the page would count it."""
+    """The count of each checked image, as the page would count it, in the counted area where there is one."""
     counts = []
     for k, given in enumerate(checked):
         line.tell("scoring", step=k, steps=len(checked), when=when)
         line.check()
         image, options = open_image(given)
-        counts.append(counter.predict(image, options).count)
+        counts.append(count_inside(counter.predict(image, options), given.counted))
     return counts
 
 

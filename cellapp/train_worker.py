@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cellapp import train_queue
+from cellapp.dask_client import ADDRESS
 from cellapp.errors import Cancelled, CellappError
 from cellapp.files import write_atomic
 from cellapp.train_jobs import Job, finish
@@ -44,7 +45,7 @@ class Line:
 
     @property
     def here(self) -> bool:
-        """Whether the folder is still there; with the visitor's work it may be deleted at any time."""
+        """Whether the folder is still there, and this process's; it may be deleted at any time."""
         return (self.folder / "job.json").exists()
 
     @property
@@ -62,15 +63,19 @@ class Line:
             raise Cancelled("Cancelled.")
 
 
-def main(folder: Path, queue: Path | None = None, work: Callable | None = None) -> int:
+def main(folder: Path, queue: Path | None = None) -> int:
     """Wait, work, say how it ended; 0 if new weights were made."""
     job = Job(folder)
     spec = job.spec()
-    line = Line(folder, spec.device)
     write_atomic(folder / "process.json", json.dumps(train_queue.me()))
-    ticket = None
-    try:
-        ticket = train_queue.Ticket(queue or train_queue.default_root(), spec.device, job.name)
+    if address := os.environ.get(ADDRESS):
+        from cellapp.train_cluster import watch
+
+        return watch(job, spec, address, queue)
+    line = Line(folder, spec.device)
+    ticket = train_queue.Ticket(queue or train_queue.default_root(), spec.device, job.name)
+
+    def what() -> str:
         while not ticket.mine():
             line.tell("waiting")
             line.check()
@@ -78,10 +83,24 @@ def main(folder: Path, queue: Path | None = None, work: Callable | None = None) 
                 raise Cancelled("Cancelled before the training began.")
             time.sleep(BETWEEN)
         line.tell("reading")
-        if work is None:
-            from cellapp.train_work import work
-        weights = work(job, spec, line)
-        finish(folder, "done", weights=weights)
+        from cellapp.train_work import work
+
+        return work(job, spec, line)
+
+    try:
+        return carry_out(line, what)
+    finally:
+        ticket.close()
+
+
+def carry_out(line: Line, what: Callable[[], str | None]) -> int:
+    """Do ``what``, and say in the folder how it ended; 0 if that is well. It gives the id of new weights, or None where
+    the end has been said by somebody else.
+    """
+    try:
+        weights = what()
+        if weights is not None and line.here:
+            finish(line.folder, "done", weights=weights)
         return 0
     except Cancelled as error:
         return _end(line, "cancelled", str(error))
@@ -92,10 +111,8 @@ def main(folder: Path, queue: Path | None = None, work: Callable | None = None) 
         _log.exception("the training failed")
         return _end(line, "failed", _sentence(error))
     finally:
-        if ticket is not None:
-            ticket.close()
-        if not line.here:                                    # the visitor's folder was deleted meanwhile
-            shutil.rmtree(folder, ignore_errors=True)
+        if not (line.folder / "job.json").exists():          # the visitor's folder was deleted meanwhile
+            shutil.rmtree(line.folder, ignore_errors=True)
 
 
 def _end(line: Line, phase: str, message: str) -> int:

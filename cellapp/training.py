@@ -19,6 +19,7 @@ The second stage of Xie et al. on whole images is kept: the last part of the ste
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,7 @@ from cellapp.checkpoint import Run, State, check_same_run, restore, save, save_r
 from cellapp.data import Dotted
 from cellapp.errors import TrainingError
 from cellapp.family import Call, Sample, Validation
+from cellapp.loader import Drawn, Loader
 from cellapp.methods import Method, find_method, pick_device
 from cellapp.weights import Settings
 
@@ -130,7 +132,8 @@ def train(
     family = method.family
     samples = [family.sample(item, config) for item in train_data]
     validation = [family.sample(item, config) if family.normalise(item.image) is not None else
-                  Sample(item.name, None, None, item.points, item.count, item.labels) for item in val_data]
+                  Sample(item.name, None, None, item.points, item.count, item.labels, item.counted)
+                  for item in val_data]
     run_dir.mkdir(parents=True, exist_ok=True)
     check_same_run(run_dir, config, (train_data, val_data), start)
     run = _begin(method, build or {}, start, config, where, run_dir)
@@ -148,10 +151,16 @@ def _train(samples, validation, method, config, run, run_dir, where, settle, sto
     begin = time.monotonic() - run.seconds
     samples = method.family.ready(run.network, samples, config, where)
     validation = method.family.ready(run.network, validation, config, where)
+    with closing(Loader(lambda step: _draw(samples, method, config, step, last_step), last_step, where)) as batch_of:
+        yield from _epochs(run, batch_of, validation, method, config, run_dir, where, settle, stop, begin)
+
+
+def _epochs(run, batch_of, validation, method, config, run_dir, where, settle, stop, begin) -> Iterator[Progress]:
+    last_step = config.epochs * config.steps
     while run.step < last_step:
         losses = []
         for _ in range(config.steps):
-            losses.append(_step(run, samples, method, config, last_step, where))
+            losses.append(_step(run, batch_of, method, config, last_step, where))
             if stop():
                 return
         loss = float(torch.stack(losses).mean())
@@ -177,15 +186,19 @@ def _train(samples, validation, method, config, run, run_dir, where, settle, sto
         yield progress
 
 
-def _step(run: Run, samples, method: Method, config: TrainingConfig, last_step: int, where: torch.device) -> Tensor:
+def _draw(samples, method: Method, config: TrainingConfig, step: int, last_step: int) -> Drawn:
+    """What a step reads, and the generator that goes on to its loss."""
+    rng = np.random.default_rng([config.seed, step])
+    whole = step >= last_step * (1 - config.whole)
+    return *method.family.draw(samples, rng, config, stride=method.stride, whole=whole), rng
+
+
+def _step(run: Run, batch_of: Loader, method: Method, config: TrainingConfig, last_step: int,
+          where: torch.device) -> Tensor:
     """One optimiser step; returns the loss without waiting for the device."""
     family = method.family
     part = _ready_to_learn(run, family.trained(run.network, config), config, last_step)
-    rng = np.random.default_rng([config.seed, run.step])
-    whole = run.step >= last_step * (1 - config.whole)
-    image, target = family.draw(samples, rng, config, stride=method.stride, whole=whole)
-    image = torch.from_numpy(image).to(where, memory_format=torch.channels_last, non_blocking=True)
-    target = torch.from_numpy(target).to(where, non_blocking=True)
+    image, target, rng = batch_of(run.step)
     for group in run.optimiser.param_groups:
         group["lr"] = config.learning_rate * _schedule(run.step, config.warmup, last_step)
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):   # dropout draws from torch's state

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.register_assert_rewrite("browsing")
+pytest.register_assert_rewrite("browsing", "clusters", "small_jobs")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -31,6 +31,16 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("there is no folder ../shared/data beside the project")
     return SHARED_DATA
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch) -> Path:
+    """A queue of this test's own for trainings, which take one thread each."""
+    monkeypatch.setenv("CELLAPP_WORKSPACES", str(tmp_path / "workspaces"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    from cellapp import train_queue
+
+    return train_queue.default_root()
 
 
 # The networks as small as they can be built: the contract is about what surrounds them.

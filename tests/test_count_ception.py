@@ -125,7 +125,7 @@ def test_the_loss_of_a_strided_step_is_the_full_loss_on_average():
 
 def test_dots_are_needed_and_kept():
     sample = FAMILY.sample(type("Item", (), {"name": "a", "image": np.random.default_rng(0).random((20, 30)),
-                                             "points": np.array([(3.4, 3.6)])}), TrainingConfig())
+                                             "points": np.array([(3.4, 3.6)]), "counted": None}), TrainingConfig())
     assert isinstance(sample, Sample)
     assert sample.targets.shape == (1, 20, 30)
     assert sample.targets[0, 3, 4] == 1

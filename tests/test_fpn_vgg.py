@@ -57,7 +57,7 @@ def discs(count, shape=(SIDE, SIDE), seed=0):
         labels[(y - cy) ** 2 + (x - cx) ** 2 < 20] = k
     image = 100 + 900 * (labels > 0) + rng.normal(0, 20, shape)
     return SimpleNamespace(name=f"discs {count}", image=image.astype(np.float32), points=None, labels=labels,
-                           count=float(count))
+                           counted=None, count=float(count))
 
 
 def noise(shape, seed=0):
@@ -439,8 +439,8 @@ def test_what_training_refuses(network):
     with pytest.raises(TrainingError, match="no contrast"):
         FAMILY.sample(item, config("count"))
     for part in ("mask", "count"):
-        large = FAMILY.sample(discs(3, (64, 80)), config(part))
-        with pytest.raises(TrainingError, match=r"discs 3 is 80×64 px.*--size 64x64"):
+        large = FAMILY.sample(discs(3, (64, 100)), config(part))
+        with pytest.raises(TrainingError, match=r"discs 3 is 100×64 px.*--size 64x64"):
             FAMILY.ready(network, [large], config(part), CPU)
     sample = FAMILY.sample(discs(3), config("count"))
     with pytest.raises(TrainingError, match="has not been trained yet"):
@@ -455,15 +455,22 @@ def test_what_training_refuses(network):
 
 
 def test_a_plane_a_little_too_large_is_shrunk_to_whole_frames(network):
-    from cellapp.families.mask_counter import _fitted
+    from cellapp.frames import fitted
 
     height, width = network.size
     rng = np.random.default_rng(0)
-    for shape, fitted in (((height, width), (height, width)), ((height + 5, width + 6), (height, width)),
+    for shape, wanted in (((height, width), (height, width)), ((height + 5, width + 6), (height, width)),
                           ((2 * height + 4, width - 20), (2 * height, width - 20)),
                           ((height + height // 2, width), (height + height // 2, width)), ((7, 5), (7, 5))):
         plane = rng.random(shape, dtype=np.float32)
-        assert _fitted(plane, network.size).shape == fitted
+        assert fitted(plane, network.size).shape == wanted
+    item = discs(3, (height - 10, width + 6))
+    [learnt] = FAMILY.ready(network, [FAMILY.sample(item, config("mask"))], config("mask"), CPU)
+    seen = FAMILY.read(network, FAMILY.normalise(item.image), call())
+    again = FAMILY.read(network, learnt.image, call())
+    assert learnt.image.shape == learnt.labels.shape == learnt.targets.shape[1:] == network.size
+    assert again.count == pytest.approx(seen.count, rel=1e-4), "what is learnt from is what is read"
+    assert (learnt.targets[0] == (learnt.labels > 0)).all() and learnt.labels.max() == 3
     steps = []
     FAMILY.read(network, rng.random((height + 5, width + 6), dtype=np.float32),
                 call(progress=lambda *now: steps.append(now)))

@@ -37,7 +37,7 @@ def network(seed: int = 0) -> FCN:
 def nuclei(index: int):
     scene = simulate("nuclei", 7, index)
     return SimpleNamespace(name=f"nuclei {index}", image=scene.image.astype(np.float32), points=scene.points,
-                           labels=scene.labels, count=float(len(scene.points)))
+                           counted=None, labels=scene.labels, count=float(len(scene.points)))
 
 
 def test_parameters_shapes_and_initialisation():
@@ -180,7 +180,8 @@ def test_the_threshold_is_a_half_until_validation_has_chosen():
         call = Call(device=CALL.device, stride=8, halo=40, settings=Settings(threshold=threshold))
         assert (FAMILY.read(Sure(), plane, call).labels > 0).sum() == area
 
-    item = SimpleNamespace(name="disc", image=plane, points=None, labels=(plane > 0).astype(int), count=1.0)
+    item = SimpleNamespace(name="disc", image=plane, points=None, labels=(plane > 0).astype(int), count=1.0,
+                           counted=None)
     validation = FAMILY.validate(Sure(), [FAMILY.sample(item, CONFIG)], CONFIG, CALL)
     cell = FAMILY.normalise(plane)
     low, high = (1 / (1 + np.exp(-v)) for v in (cell.min(), cell.max()))

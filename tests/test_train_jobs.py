@@ -1,74 +1,24 @@
 """Training jobs: one at a time, in processes of their own; whatever happens to them is told, and nothing is lost."""
 
-import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
-from PIL import Image as PillowImage
+from small_jobs import images, new, tensors, wait
 
 from cellapp import train_jobs, train_queue, train_work
 from cellapp import weights as store
 from cellapp.errors import TrainingError
 from cellapp.methods import load
-from cellapp.simulate import simulate
 from cellapp.train_jobs import Job
 from cellapp.train_spec import Given, divide, group_of, groups_in
 from cellapp.train_worker import main
-
-CONFIG = {"method": "fcrn-a", "epochs": 3, "steps": 3, "batch": 2, "crop": 32, "warmup": 2, "whole": 0.0}
-
-
-@pytest.fixture
-def queue(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("CELLAPP_WORKSPACES", str(tmp_path / "workspaces"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return train_queue.default_root()
-
-
-def images(folder: Path, n: int = 3) -> list[Given]:
-    """Simulated images with their dots."""
-    folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for k in range(n):
-        scene = simulate("vgg-cells", 1, k, size=(48, 56))
-        path = folder / f"{k}.png"
-        PillowImage.fromarray(scene.image).save(path)
-        made.append(Given(f"scene_{k}.png", path, hashlib.sha256(path.read_bytes()).hexdigest(),
-                          {"cell_diameter": 10.0}, scene.points))
-    return made
-
-
-def new(tmp_path, name: str = "mine", **about) -> Job:
-    config = CONFIG | about.pop("config", {})
-    about = {"id": f"own/{name}", "title": name, "trained_on": "3 images", "start": "fcrn-a/untrained",
-             "out_folder": tmp_path / f"weights of {name}", "config": config, "device": "cpu"} | about
-    return train_jobs.create(tmp_path / "jobs", images(tmp_path / "pictures"), ["learn", "learn", "check"], **about)
-
-
-def wait(job: Job, *phases: str, beyond: int = 0) -> train_jobs.State:
-    """Until it is in one of these phases with so many epochs."""
-    for _ in range(1500):
-        state = job.state()
-        if state.phase in phases and len(job.progress()) >= beyond:
-            return state
-        time.sleep(0.1)
-    raise AssertionError(f"{job.state()} after {len(job.progress())} epochs: {job.log()}")
-
-
-def tensors(job: Job) -> dict:
-    """All of the last state of a run, and of its best epoch."""
-    from safetensors.torch import load as read
-
-    return {f"{name} {key}": value.numpy() for name in ("last", "best")
-            for key, value in read((job.run() / f"{name}.safetensors").read_bytes()).items()}
 
 
 def test_a_job_trains_publishes_and_compares(tiny_weights, queue, tmp_path):
@@ -227,6 +177,73 @@ def test_too_little_memory_on_the_gpu_halves_the_batch_and_says_so(tiny_weights,
     assert main(job.folder) == 0
     assert job.notes()[-1].endswith("began again with 1.") and job.run().name == "run-1"
     assert store.find("own/mine", tmp_path / "weights of mine").training["batch"] == 1
+
+
+def test_memory_of_the_gpu_that_runs_out_in_a_step_is_freed_before_the_next_try(tiny_weights, queue, tmp_path,
+                                                                                monkeypatch):
+    import weakref
+
+    import torch
+
+    from cellapp import training
+
+    job, step, seen, empty = new(tmp_path, config={"batch": 4}), training._step, [], torch.cuda.empty_cache
+
+    def short(run, *more):
+        if run.step == 4 and not seen:                       # once, in the second epoch
+            seen.append(weakref.ref(run.network))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return step(run, *more)
+
+    def emptied():
+        assert seen[0]() is None, "the network of the first try still holds its memory"
+        seen.append("emptied")
+        empty()
+
+    monkeypatch.setattr(training, "_step", short)
+    monkeypatch.setattr(torch.cuda, "empty_cache", emptied)
+    assert main(job.folder) == 0 and seen[1] == "emptied"
+    assert job.notes() == ["The memory of the GPU did not suffice for 4 crops in a step; the training began again with "
+                           "2."]
+    assert job.run().name == "run-2" and [line["epoch"] for line in job.progress()] == [1, 2, 3]
+    assert store.find("own/mine", tmp_path / "weights of mine").training["batch"] == 2
+
+    def never(run, *more):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training, "_step", never)
+    hopeless = new(tmp_path, "hopeless", config={"batch": 4})
+    assert main(hopeless.folder) == 1
+    assert "too small for this training, even with one crop in a step" in hopeless.state().message
+    assert [note[-2:] for note in hopeless.notes()] == ["2.", "1."]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is always full is Linux's")
+def test_a_disk_that_fills_up_is_told_and_what_was_learnt_is_kept(tiny_weights, queue, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from cellapp import files
+
+    make = files.tempfile.mkstemp
+
+    def full(dir, prefix, suffix):
+        handle, path = make(dir=dir, prefix=prefix, suffix=suffix)
+        if prefix == "last.safetensors" and len(job.progress()) == 1:
+            os.close(handle)
+            handle = os.open("/dev/full", os.O_WRONLY)       # the real error of the system, not one made up
+        return handle, path
+
+    job = new(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "tempfile", SimpleNamespace(mkstemp=full))
+        assert main(job.folder) == 1
+    assert job.state().phase == "failed"
+    assert job.state().message.startswith("The disk of this server is full; the epochs so far are kept.")
+    assert len(job.progress()) == 1 and not list(job.run().glob("*.part"))
+    assert main(job.folder) == 0 and len(job.progress()) == 3
+    silent = new(tmp_path, "silent")
+    monkeypatch.setattr(train_jobs.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert silent.state().message.startswith("The disk of this server is full."), "not even last words could be kept"
 
 
 def test_the_killer_of_the_system_is_told(tiny_weights, queue, tmp_path):

@@ -7,12 +7,12 @@ does with images; here both are normalised by the whole image, so that the netwo
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from cellapp.density import density_map, local_maxima
 from cellapp.errors import TrainingError
 from cellapp.family import Call, Family, Reading, Sample
+from cellapp.partly import places, sure
 from cellapp.tiling import apply_tiled
 
 
@@ -31,13 +31,19 @@ class DensityMaps(Family):
         points = points_of(item)
         image = contrast_of(self, item)
         target = density_map(points, item.image.shape, config.sigma) * np.float32(self.map_scale)
-        return Sample(item.name, image, target[None], points, len(points))
+        known = None
+        if item.counted is not None:                         # 2 sigma away, a cell without a dot adds next to nothing
+            reach = int(np.ceil(2 * config.sigma))
+            known = sure(item.name, item.counted, reach, reach)
+            target[~known] = np.nan
+        return Sample(item.name, image, target[None], points, len(points), None, item.counted, places(known))
 
     def loss(self, network, images, targets, config, rng):
         density = network(images).float()
         if density.shape != targets.shape:
             raise ValueError(f"map {tuple(density.shape)} and target {tuple(targets.shape)} differ")
-        return F.mse_loss(density, targets)
+        known = targets.isfinite()
+        return torch.where(known, density - targets, 0).square().sum() / known.sum().clamp(min=1)
 
 
 def scaled_map(network: nn.Module, plane: np.ndarray, call: Call) -> np.ndarray:

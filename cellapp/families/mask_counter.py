@@ -17,7 +17,6 @@ Departures:
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,10 +26,10 @@ from cellapp.crops import jitter
 from cellapp.errors import TrainingError
 from cellapp.families.density_maps import contrast_of
 from cellapp.family import Call, Family, Reading, Sample, Validation
+from cellapp.frames import fitted, framed, places, turns
 from cellapp.networks.fpn_vgg import gaussian_nll, mask_loss
 
 DARK, BRIGHT = 1.0, 99.9                                     # percentiles of the plane that become 0 and 1
-SNAP = 0.15                                                  # of a frame
 ONE_FRAME = 1.75                                             # by which an estimated scale may miss that of one frame
 AT_ONCE = 8                                                  # images in a pass when masks are computed
 
@@ -81,16 +80,16 @@ class MaskCounter(Family):
         The views are "foreground" (the mask, 0 to 1), unless ``call`` is quick "foreground_sd", and if it wants it
         "saliency".
         """
-        turns = _turns(plane.shape, network.size)
-        plane = _fitted(np.rot90(plane, turns), network.size)
+        quarter = turns(plane.shape, network.size)
+        plane = fitted(np.rot90(plane, quarter), network.size)
         maps = {name: np.zeros(plane.shape, np.float32) for name in
                 ("density", "foreground", *([] if call.quick else ["foreground_sd"]),
                  *(["saliency"] if call.saliency else []))}
-        places = _places(plane.shape, network.size)
+        frames = places(plane.shape, network.size)
         if call.progress:
-            call.progress(0, len(places))
+            call.progress(0, len(frames))
         total_sd = 0.0
-        for done, place in enumerate(places, start=1):
+        for done, place in enumerate(frames, start=1):
             part = plane[place]
             frame = _read_frame(network, part, call)
             inside = np.s_[: part.shape[0], : part.shape[1]]
@@ -102,20 +101,23 @@ class MaskCounter(Family):
                 maps["saliency"][place] = frame.saliency[inside] * np.float32(call.settings.factor)
             total_sd += frame.sd * call.settings.factor
             if call.progress:
-                call.progress(done, len(places))
-        maps = {name: np.ascontiguousarray(np.rot90(values, -turns)) for name, values in maps.items()}
+                call.progress(done, len(frames))
+        maps = {name: np.ascontiguousarray(np.rot90(values, -quarter)) for name, values in maps.items()}
         return Reading(density=maps.pop("density"), views=maps, sd=total_sd)
 
     def sample(self, item, config) -> Sample:
+        if item.counted is not None:
+            raise TrainingError(f"{item.name} is dotted in part only, but this network counts whole frames and cannot "
+                                "learn from it; dot the whole image, leave it out, or choose another method.")
         image = contrast_of(self, item)
         if _part(config) == "count":
             return Sample(item.name, image, None, item.points, item.count, item.labels)
         return Sample(item.name, image, _mask_of(item)[None], item.points, item.count, item.labels)
 
     def ready(self, network, samples, config, device) -> list[Sample]:
-        """For the part "count": the masks of every image and its mirror image, in the place of the images. A fresh
-        counter also begins with the mean and the variance of the counts."""
-        _check_sizes(samples, network.size)
+        """Images as one frame each; for the part "count", in their place the masks of each and of its mirror image. A
+        fresh counter also begins with the mean and the variance of the counts."""
+        samples = [framed(sample, network.size) for sample in samples]
         if _part(config) == "mask":
             return samples
         if not network.fpn.first[1].running_mean.any():      # a trained norm has seen images that are not black
@@ -190,39 +192,6 @@ def _mask_of(item) -> np.ndarray:
         raise TrainingError(f"{item.name}: the mask of its cells is not known, but --part mask learns from it; "
                             "give a folder with label images.")
     return (item.labels > 0).astype(np.float32)
-
-
-def _check_sizes(samples: list[Sample], size: tuple[int, int]) -> None:
-    for sample in samples:
-        if sample.image is not None and sample.image.shape != size:
-            raise TrainingError(f"{sample.name} is {sample.image.shape[1]}×{sample.image.shape[0]} px, but this "
-                                f"network learns from images of {size[1]}×{size[0]}; resize them with "
-                                f"--size {size[0]}x{size[1]}.")
-
-
-def _turns(shape: tuple[int, int], size: tuple[int, int]) -> int:
-    """1 for a portrait that needs fewer frames when it is turned by 90°, else 0."""
-    upright, lying = (np.ceil(np.array(s) / size - SNAP).clip(1).prod() for s in (shape, shape[::-1]))
-    return int(shape[0] > shape[1] and lying < upright)
-
-
-def _fitted(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The plane, shrunk along a side that is longer than whole frames by at most `SNAP` of a frame.
-
-    Otherwise a plane a few pixels too large would be read in four frames, three of them nearly empty.
-    """
-    frames = [max(1, int(np.ceil(length / frame - SNAP))) for length, frame in zip(plane.shape, size, strict=True)]
-    height, width = (min(length, n * frame) for length, n, frame in zip(plane.shape, frames, size, strict=True))
-    if (height, width) == plane.shape:
-        return plane
-    return cv2.resize(np.ascontiguousarray(plane), (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _places(shape: tuple[int, int], size: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """Frames side by side, from the top left; the last ones end with the plane."""
-    (height, width), (h, w) = shape, size
-    return [np.s_[y : min(y + h, height), x : min(x + w, width)]
-            for y in range(0, height, h) for x in range(0, width, w)]
 
 
 def _read_frame(network: nn.Module, part: np.ndarray, call: Call) -> _Frame:

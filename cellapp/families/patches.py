@@ -30,6 +30,7 @@ from cellapp.errors import TrainingError, WeightsError
 from cellapp.families.density_maps import contrast_of, points_of
 from cellapp.family import Call, Family, Reading, Sample, Validation
 from cellapp.metrics import global_factor
+from cellapp.partly import places, sure
 from cellapp.weights import Settings
 from cellapp.windows import cut, firsts, mirrored, spread
 
@@ -81,8 +82,10 @@ class PatchRegression(Family):
         return (output.argmax(dim=1) if self.classify else output[:, 0]).float()
 
     def sample(self, item, config) -> Sample:
-        points = points_of(item)
-        return Sample(item.name, contrast_of(self, item), None, points, len(points))
+        points, known = points_of(item), None
+        if item.counted is not None:
+            known = sure(item.name, item.counted, config.crop // 2, config.crop - 1 - config.crop // 2)
+        return Sample(item.name, contrast_of(self, item), None, points, len(points), None, item.counted, places(known))
 
     def draw(self, samples, rng, config, *, stride=1, whole=False):
         """(B, 1, p, p) windows and (B,) cells in them. There is no stage of whole images."""
@@ -90,9 +93,8 @@ class PatchRegression(Family):
         images, targets = np.empty((config.batch, 1, side, side), np.float32), np.empty(config.batch, np.float32)
         for k in range(config.batch):
             sample = samples[rng.integers(len(samples))]
-            # Centres lie anywhere on the plane up to its very border, as they do in reading.
-            first = tuple(int(rng.integers(length + (side + 1) % 2)) - side // 2 for length in sample.image.shape)
-            degrees, flip = 30 * int(rng.integers(12)), not config.faithful and bool(rng.integers(2))
+            first, degrees = _place(sample, side, rng)
+            flip = not config.faithful and bool(rng.integers(2))
             window, dots = cut(sample.image, sample.points, first, side, degrees=degrees, flip=flip)
             images[k, 0] = window if config.faithful else jitter(window, rng, config)
             targets[k] = len(dots)
@@ -120,6 +122,17 @@ class PatchRegression(Family):
         factor = global_factor(counts, truth)
         errors = factor * counts - truth
         return Validation(errors, float(np.abs(errors).mean()), plain.model_copy(update={"factor": factor}))
+
+
+def _place(sample: Sample, side: int, rng: np.random.Generator) -> tuple[tuple[int, int], int]:
+    """The first pixel of a window and the degrees by which it is turned."""
+    if sample.places is None:
+        # Centres lie anywhere on the plane up to its very border, as they do in reading.
+        first = tuple(int(rng.integers(length + (side + 1) % 2)) - side // 2 for length in sample.image.shape)
+        return first, 30 * int(rng.integers(12))
+    centre = np.unravel_index(rng.choice(sample.places), sample.image.shape)
+    # Turned otherwise, its corners would reach out of the counted area.
+    return tuple(int(c) - side // 2 for c in centre), 90 * int(rng.integers(4))
 
 
 def euclidean_loss(output: Tensor, targets: Tensor) -> Tensor:

@@ -18,12 +18,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cellapp.families.density_maps import contrast_of, points_of
 from cellapp.family import Call, Family, Reading, Sample, Validation
 from cellapp.metrics import global_factor
 from cellapp.networks.count_ception import RIM, WINDOW, redundant_map
+from cellapp.partly import places, sure
 from cellapp.tiling import count_tiles, tiles
 
 
@@ -66,7 +67,11 @@ class RedundantCounts(Family):
     def sample(self, item, config) -> Sample:
         points = points_of(item)
         image = contrast_of(self, item)
-        return Sample(item.name, image, dot_raster(points, image.shape)[None], points, len(points))
+        raster, known = dot_raster(points, image.shape), None
+        if item.counted is not None:
+            raster[~item.counted] = np.nan                   # and so is every window that holds such a pixel
+            known = sure(item.name, item.counted, WINDOW // 2, WINDOW // 2)
+        return Sample(item.name, image, raster[None], points, len(points), None, item.counted, places(known))
 
     def ready(self, network, samples, config, device) -> list[Sample]:
         """A fresh network begins with the mean and the deviation of the target.
@@ -76,7 +81,7 @@ class RedundantCounts(Family):
         norm = network.head.norm
         if not config.faithful and torch.equal(norm.weight, torch.ones_like(norm.weight)) and not norm.bias.any():
             rasters = [torch.from_numpy(sample.targets)[None] for sample in samples[:64] if sample.targets is not None]
-            truth = torch.cat([redundant_map(raster).flatten() for raster in rasters])
+            truth = torch.cat([counts[known] for counts, known in map(_windows_of, rasters)])
             with torch.no_grad():
                 norm.weight.fill_(truth.std())
                 norm.bias.fill_(truth.mean())
@@ -89,11 +94,11 @@ class RedundantCounts(Family):
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         row, column = (0, 0) if config.faithful else (int(k) for k in rng.integers(step, size=2))
-        truth = redundant_map(targets)[:, :, row::step, column::step]
+        truth, known = (of[:, :, row::step, column::step] for of in _windows_of(targets))
         counts = network(images, step, row, column).float()
         if counts.shape != truth.shape:
             raise ValueError(f"map {tuple(counts.shape)} and target {tuple(truth.shape)} differ")
-        return (counts - truth).abs().mean()
+        return torch.where(known, counts - truth, 0).abs().sum() / known.sum().clamp(min=1)
 
     def validate(self, network, samples, config, call: Call) -> Validation:
         """With the stride of the training: a small loss of exactness (paper, table 3) for a fraction of the time.
@@ -118,6 +123,13 @@ class RedundantCounts(Family):
         for unit in (network.wide14, network.wide18):
             unit.conv = FFTConv2d(unit.conv)
         return network
+
+
+def _windows_of(raster: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 1, H, W) dots per pixel, nan where they are not known -> dots per window, and bool where that is known."""
+    unknown = raster.isnan()
+    both = redundant_map(torch.cat([raster.masked_fill(unknown, 0), unknown.to(raster.dtype)], dim=1))
+    return both[:, :1], both[:, 1:] == 0
 
 
 def _windows(inner: slice, length: int) -> tuple[int, int]:

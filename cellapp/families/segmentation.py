@@ -15,6 +15,7 @@ from cellapp.errors import TrainingError
 from cellapp.families.density_maps import contrast_of
 from cellapp.family import Call, Family, Reading, Sample, Validation
 from cellapp.instances import label_cells
+from cellapp.partly import inside, places, sure
 from cellapp.pixel_metrics import ThresholdCurve
 from cellapp.tiling import apply_tiled
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cellapp.data import Dotted
     from cellapp.training import TrainingConfig
 
+_UNKNOWN = -1
 THRESHOLD = 0.5  # until a validation has chosen one
 
 
@@ -46,17 +48,22 @@ class Segmentation(Family):
         return Reading(points=centres, labels=labels, views={"foreground": probability})
 
     def sample(self, item: "Dotted", config: "TrainingConfig") -> Sample:
-        """The image and its mask, (1, H, W) float32: 1 in cells, 0 elsewhere."""
+        """The image and its mask, (1, H, W) float32: 1 in cells, 0 elsewhere, nan outside of the counted area."""
         if item.labels is None:
             raise TrainingError(f"{item.name} has no label mask, and segmentation learns from the cells' outlines; "
                                 "give a mask with a number for each cell, or choose a method that learns from dots.")
-        mask = (item.labels > 0).astype(np.float32)[None]
-        return Sample(item.name, contrast_of(self, item), mask, item.points, item.count, item.labels)
+        mask, known = (item.labels > 0).astype(np.float32), None
+        if item.counted is not None:
+            known = sure(item.name, item.counted, 0, 0)
+            mask[~known] = np.nan
+        return Sample(item.name, contrast_of(self, item), mask[None], item.points, item.count, item.labels,
+                      item.counted, places(known))
 
     def loss(self, network: nn.Module, images: Tensor, targets: Tensor, config: "TrainingConfig",
              rng: np.random.Generator) -> Tensor:
-        """Cross-entropy of the softmax over (ground, cell), mean over all pixels of the batch."""
-        return F.cross_entropy(network(images).float(), targets[:, 0].long())
+        """Cross-entropy of the softmax over (ground, cell), mean over all known pixels of the batch."""
+        truth = targets[:, 0].nan_to_num(_UNKNOWN).long()
+        return F.cross_entropy(network(images).float(), truth, ignore_index=_UNKNOWN)
 
     def validate(self, network: nn.Module, samples: list[Sample], config: "TrainingConfig", call: Call) -> Validation:
         """Choose the threshold; the figure is 1 - MCC at it, the errors are those of the counts at it."""
@@ -65,8 +72,10 @@ class Segmentation(Family):
         for sample in samples:
             maps.append(None if sample.image is None else cell_probability(network, sample.image, call))
             if sample.image is not None:
-                curve.add(maps[-1], sample.labels > 0)
+                seen = np.s_[:] if sample.counted is None else sample.counted
+                curve.add(maps[-1][seen], sample.labels[seen] > 0)
         threshold, confusion = curve.best_by_mcc()
-        counts = [0 if cells is None else len(label_cells(cells >= threshold)[1]) for cells in maps]
+        counts = [0 if cells is None else int(inside(label_cells(cells >= threshold)[1], sample.counted).sum())
+                  for cells, sample in zip(maps, samples, strict=True)]
         errors = np.array(counts, float) - np.array([sample.count for sample in samples])
         return Validation(errors, 1 - confusion.mcc, call.settings.model_copy(update={"threshold": threshold}))
