@@ -24,7 +24,7 @@ from cellapp.training import TrainingConfig, call_of, train
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPE = (120, 150)
 AREA = np.s_[30:90, 20:100]
-CROPS = {"fcrn-a": 48, "count-ception": 48, "alexnet": 40, "resnet-50-c": 40, "fcn": 48}
+CROPS = {"fcrn-a": 48, "recount": 48, "count-ception": 48, "alexnet": 40, "resnet-50-c": 40, "fcn": 48}
 
 
 def config(method: str, **more) -> TrainingConfig:
@@ -136,6 +136,36 @@ def test_validation_counts_only_inside(method, tiny_weights):
     assert found.errors[0] == pytest.approx(count_inside(read, item.counted) - len(item.points), abs=1e-3)
     if method != "fcn":
         assert count_inside(read, item.counted) != pytest.approx(read.count, rel=0.05)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_leaves_out_what_lies_outside_or_refuses(method):
+    wanted = TrainingConfig(method=method, crop=CROPS.get(method, 40), part="all" if method != "fpn-vgg11" else "count")
+    try:
+        sample = METHODS[method].family.sample(scene(), wanted)
+    except TrainingError as error:
+        assert "scene 0 is dotted in part only" in str(error) and method == "fpn-vgg11"
+        return
+    assert sample.counted is not None and len(sample.places) > 0
+    assert sample.targets is None or np.isnan(sample.targets[..., ~scene().counted]).all()
+
+
+def test_the_loss_of_recount_knows_nothing_of_what_lies_outside():
+    family, item, wanted = METHODS["recount"].family, scene(), config("recount", crop=120, batch=1)
+    out = torch.randn(1, 4, SHAPE[0] // 2, SHAPE[1] // 2, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    losses = []
+    for one in (item, whole(item), replace(item, counted=np.ones(SHAPE, bool))):
+        sample = family.sample(one, wanted)
+        out.grad = None
+        loss = family.loss(lambda _: out, torch.from_numpy(sample.image[None, None]),
+                           torch.from_numpy(sample.targets[None]), wanted, None)
+        loss.backward()
+        losses.append(loss.item())
+        moved = (out.grad[0].abs().sum(0) > 0).numpy()
+        outside = np.ones(moved.shape, bool)
+        outside[15:45, 10:50] = False
+        assert moved.any() and moved[outside].any() == (one is not item)
+    assert losses[1] == pytest.approx(losses[2], rel=1e-6) != losses[0]
 
 
 def test_an_image_without_contrast_keeps_its_area(tmp_path):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cellapp.density import density_map, summits
 from cellapp.families.density_maps import contrast_of, points_of
 from cellapp.family import Call, Family, Reading, Sample, Validation
+from cellapp.partly import places, sure
 from cellapp.tiling import apply_tiled
 
 PIXELS = 0.1                                                 # weight of the pixels' squared error
@@ -64,25 +65,33 @@ class Recounting(Family):
                 inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
                 centres[y[inside], x[inside]] = 1
         outlined = np.full(shape, UNKNOWN, np.float32) if item.labels is None else (item.labels > 0).astype(np.float32)
-        return Sample(item.name, image, np.stack([density, centres, outlined]), points, len(points), item.labels)
+        targets, known = np.stack([density, centres, outlined]), None
+        if item.counted is not None:
+            reach = int(np.ceil(2 * config.sigma))
+            known = sure(item.name, item.counted, reach, reach)
+            targets[:, ~known] = np.nan
+        return Sample(item.name, image, targets, points, len(points), item.labels, item.counted, places(known))
 
     def loss(self, network: nn.Module, images: Tensor, targets: Tensor, config, rng) -> Tensor:
         out = network(images).float()
         if out.shape[-2:] != tuple(side // 2 for side in targets.shape[-2:]):
             raise ValueError(f"map {tuple(out.shape)} and target {tuple(targets.shape)} do not belong together")
         density, centre, rate, foreground = out.split(1, dim=1)
-        error = density - 4 * F.avg_pool2d(targets[:, :1], 2)
-        total = PIXELS * error.square().mean()
+        counted = F.max_pool2d(targets[:, :1].isnan().float(), 2) == 0
+        targets = torch.cat([targets[:, :2].nan_to_num(0), targets[:, 2:].nan_to_num(UNKNOWN)], dim=1)
+        share = counted.float() / counted.float().mean().clamp(min=1e-6)   # a mean over what is known
+        error = (density - 4 * F.avg_pool2d(targets[:, :1], 2)) * counted
+        total = PIXELS * (share * error.square()).mean()
         for side, weight in BOXES.items():
             boxes = F.avg_pool2d(error, side, stride=side // 4, padding=side // 2)
             total = total + weight * boxes.abs().mean() * side**2 / self.map_scale
         centres = F.max_pool2d(targets[:, 1:2], 2)
-        total = total + CENTRE * F.binary_cross_entropy_with_logits(centre, centres)
+        total = total + CENTRE * F.binary_cross_entropy_with_logits(centre, centres, weight=share)
         missed = error.detach().sum(dim=(1, 2, 3)) / self.map_scale
-        variance = F.softplus(rate).sum(dim=(1, 2, 3)) + 1e-3
+        variance = (F.softplus(rate) * counted).sum(dim=(1, 2, 3)) + 1e-3
         total = total + RATE * (missed.square() / variance + variance.log()).mean() / 2
         outlined = F.avg_pool2d(targets[:, 2:], 2)
-        known = outlined >= 0
+        known = (outlined >= 0) & counted
         if known.any():
             total = total + FOREGROUND * F.binary_cross_entropy_with_logits(foreground[known], outlined[known])
         return total
