@@ -5,7 +5,7 @@ import pytest
 
 from cellapp.errors import ImageError
 from cellapp.image import MAX_PIXELS
-from cellapp.scale import TOLERATED, choose_scale, resize, resize_labels, resize_view, suggest_diameter
+from cellapp.scale import TOLERATED, choose_scale, diameter_at, resize, resize_labels, resize_view, suggest_diameter
 from cellapp.simulate import simulate
 
 
@@ -20,6 +20,22 @@ def discs(diameter: float, shape=(300, 340), spacing=2.2) -> np.ndarray:
 @pytest.mark.parametrize("diameter", [8, 12, 20, 33, 55])
 def test_discs_are_measured(diameter):
     assert suggest_diameter(discs(diameter)) == pytest.approx(diameter, rel=0.25)
+
+
+@pytest.mark.parametrize("off", [0, 2])
+def test_at_the_dots_cells_are_measured_and_not_their_texture(off):
+    """As in stained nuclei with coarse chromatin, whose specks answer more strongly than the nucleus."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    smooth = discs(16.0)
+    specks = cv2.GaussianBlur(rng.normal(0, 1, smooth.shape).astype(np.float32), (0, 0), 1.2)
+    textured = smooth * (1 + 1.6 * specks / specks.std())
+    step = 2.2 * 16
+    dots = np.stack(np.meshgrid(*(np.arange(0, side, step) for side in smooth.shape), indexing="ij"), -1).reshape(-1, 2)
+    dots = np.clip(dots + rng.uniform(-off, off, dots.shape), 0, np.array(smooth.shape) - 1)
+    assert diameter_at(smooth, dots) == pytest.approx(16, rel=0.25)
+    assert diameter_at(textured, dots) == pytest.approx(16, rel=0.5)
 
 
 def test_the_estimate_does_not_know_gain_offset_or_type():
