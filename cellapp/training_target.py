@@ -35,9 +35,17 @@ class Target:
     words: str
 
 
-def uses_sigma(row: Weights) -> bool:
+def uses_sigma(method: str) -> bool:
     """Whether the target of this method depends on a Gaussian's width."""
-    return isinstance(find_method(row.method).family, DensityMaps)
+    return isinstance(find_method(method).family, DensityMaps)
+
+
+def sigma_as_read(sigma: float, diameter: float | None, trained: float) -> float:
+    """A width in px of the image, in px of the grid on which the network reads it.
+
+    ``diameter`` is that of the cells in the image, px; they are read at ``trained`` px. None: as it is.
+    """
+    return sigma if diameter is None else sigma * trained / diameter
 
 
 def target(points: np.ndarray, shape: tuple[int, int], row: Weights, sigma: float, *, most: int = 1024) -> Target:

@@ -189,7 +189,7 @@ def test_the_target_is_what_the_family_learns(tiny_weights, rng):
     shape = 90, 130
     points = np.vstack([rng.uniform(0, 89, (30, 2)), [[-0.5, -0.5], [89.4, 129.4]]])
     made = target(points, shape, rows["fcrn-a"], 3.0)
-    assert uses_sigma(rows["fcrn-a"]) and made.values.shape == shape
+    assert uses_sigma("fcrn-a") and made.values.shape == shape
     assert made.values.sum() == pytest.approx(32, abs=1e-3) and made.total == pytest.approx(32, abs=1e-3)
     coarse = target(points, shape, rows["fcrn-a"], 3.0, most=50)
     assert max(coarse.values.shape) <= 50 and coarse.total == pytest.approx(32, abs=1e-3)
@@ -200,6 +200,6 @@ def test_the_target_is_what_the_family_learns(tiny_weights, rng):
     np.add.at(raster, tuple(np.clip(np.rint(points).astype(int), 0, np.array(shape) - 1).T), 1)
     family = redundant_map(torch.from_numpy(raster)[None, None])[0, 0].numpy()[RIM:-RIM, RIM:-RIM]
     assert np.array_equal(window_counts(points, shape, 32), family)
-    assert np.array_equal(windows.values, family) and not uses_sigma(rows["count-ception"])
+    assert np.array_equal(windows.values, family) and not uses_sigma("count-ception")
     assert target(points, shape, rows["fcn"], 3.0).values is None
     assert picture(made.values).startswith(b"\x89PNG") and picture(np.zeros((3, 3), np.float32))

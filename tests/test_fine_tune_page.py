@@ -190,3 +190,21 @@ def test_stop_and_keep_the_best(ready):
     press(app, "Stop and keep the best")
     until(app, lambda a: "Use on the Count page" in labels(a))
     assert len(app.metric) == 2
+
+
+def test_the_spread_chosen_on_annotate_is_trained_with(ready, monkeypatch):
+    monkeypatch.setattr(train_jobs.Job, "start", lambda job: None)
+    space = ready.session_state["space"]
+    space.change(dot_sigma=5.0, cell_diameter=20.0)          # px of the image; these weights read cells of 10 px
+    app = start(space.id).run()                              # only then AppTest has the values of the page before
+    assert next(n for n in app.number_input if n.key == "dot-sigma").value == 5.0
+    assert "σ = 5 px in your images, 2.5 px as these weights read them" in words(app)
+    press(tiny(app), "Start training")
+    assert train_jobs.jobs(space.trainings)[0].spec().config["sigma"] == 2.5
+    space.change(dot_sigma=0.5)
+    app = press(start(space.id), "Train again").run()
+    assert "is one of 0.25 px as these weights read them" in words(app) and "Start training" not in labels(app)
+    choose(app, "dot-sigma", None)
+    assert "Start training" in labels(app) and space.state().dot_sigma is None
+    choose(app, "tune-start", "count-ception/untrained")
+    assert "dot-sigma" not in {n.key for n in app.number_input}, "it learns no Gaussians"

@@ -40,14 +40,12 @@ def show(desk: Desk, kept: Annotation, shape: tuple[int, int], diameter: float |
     sigma = _sigma(desk, kept, diameter)
     made = _target(kept, shape, desk.row, sigma)
     left, right = st.columns([1, 2], gap="medium", vertical_alignment="center")
-    if uses_sigma(desk.row):
+    if uses_sigma(desk.row.method):
         suggested = suggested_sigma(kept.array, diameter)
-        left.number_input("Spread of a dot, σ (px)", min_value=0.5, max_value=50.0, value=None, step=0.5, format="%.1f",
-                          placeholder=f"{sigma:.1f}, " + ("suggested" if suggested else "as these weights"),
-                          key="dot-sigma", on_change=visit.keep, args=("dot-sigma",), persist_state="session",
-                          help="Too wide, and neighbours melt into one; too narrow, and a dot beside its cell teaches "
-                               "something wrong. Suggested is 0.3 of the median distance between neighbours, at most "
-                               "a quarter of the cells' diameter.")
+        with left:
+            spread(f"{sigma:.1f}, " + ("suggested" if suggested else "as these weights"),
+                   "Suggested is 0.3 of the median distance between neighbours, at most a quarter of the cells' "
+                   "diameter. What is given here is what the page Fine-tune begins with.")
     used = int(kept.counted.sum())
     apart = spacing(kept.array)
     words = [plain(made.words)]
@@ -59,6 +57,15 @@ def show(desk: Desk, kept: Annotation, shape: tuple[int, int], diameter: float |
     if apart is not None:
         words.append(f"Median distance between neighbours: {apart:.1f} px.")
     right.markdown("  \n".join(words))
+
+
+def spread(hint: str, more: str) -> float | None:
+    """The width of a dot in px of the image, one and the same on all pages; None where it is left to the ``hint``."""
+    return st.number_input("Spread of a dot, σ (px)", min_value=0.5, max_value=50.0, value=None, step=0.5,
+                           format="%.1f", placeholder=hint, key="dot-sigma", on_change=visit.keep, args=("dot-sigma",),
+                           persist_state="session",
+                           help="In pixels of the image. Too wide, and neighbours melt into one; too narrow, and a dot "
+                                f"beside its cell teaches something wrong. {more}")
 
 
 def _sigma(desk: Desk, kept: Annotation, diameter: float | None) -> float:

@@ -13,18 +13,21 @@ from cellapp.methods import METHODS, pick_device
 from cellapp.train_defaults import MINUTES, defaults, parts
 from cellapp.train_spec import OWN
 from cellapp.train_work import EXAMPLE, usual_threads
+from cellapp.train_work import SCRATCH as SCRATCH_DIAMETER
 from cellapp.training import TrainingConfig
+from cellapp.training_target import sigma_as_read, uses_sigma
 from cellapp.ui import visit
+from cellapp.ui.annotate_target import spread
 from cellapp.ui.desk import Desk
 from cellapp.ui.fine_tune_data import Data
 from cellapp.ui.text import plain
 from cellapp.verify import check_publishable
 
 SCRATCH = "from scratch: "                                   # begins the name of a method in the list of weights
-_SIMPLE = ("learning_rate", "sigma", "crop", "seed")
+_SIMPLE = ("learning_rate", "crop", "seed")
 _ADVANCED = ("epochs", "steps", "batch", "window_step", "warmup", "whole", "gain", "offset", "ema", "freeze",
              "weight_decay", "clip")
-_WORDS = {"learning_rate": "Learning rate", "sigma": "Sigma of a dot (px)", "crop": "Crop (px)", "seed": "Seed",
+_WORDS = {"learning_rate": "Learning rate", "crop": "Crop (px)", "seed": "Seed",
           "window_step": "Window step (px)", "ema": "Averaging of weights", "whole": "Share on whole images",
           "gain": "Contrast jitter", "offset": "Brightness jitter", "freeze": "Share with frozen statistics",
           "batch": "Crops in a step", "warmup": "Warm-up steps", "clip": "Largest gradient"}
@@ -67,6 +70,9 @@ def settings(method: str, start: store.Weights | None) -> tuple[TrainingConfig |
         values["part"] = st.selectbox("Part that learns", parts(method), index=parts(method).index(usual.part),
                                       key="tune set part", help=TrainingConfig.model_fields["part"].description)
     with st.expander("More settings", icon=":material/tune:"):
+        if uses_sigma(method):
+            spread(f"{usual.sigma:g} as the weights read it", "Left empty, it is in pixels of the image as resized for "
+                   "the weights. The page Annotate shows what a width looks like over your dots.")
         for name in _SIMPLE:
             values[name] = _widget(name, values[name])
         st.toggle("Give epochs and steps instead of minutes", key="tune set by steps")
@@ -92,7 +98,7 @@ def _widget(name: str, value):
               if getattr(bound, kind, None) is not None}
     number = field.annotation
     low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
-    step = 1 if number is int else 0.5 if name == "sigma" else value / 10 or 0.01
+    step = 1 if number is int else value / 10 or 0.01
     return st.number_input(label, None if low is None else number(low), None if high is None else number(high),
                            number(value), number(step), "%d" if number is int else "%g", key=key,
                            help=field.description[0].upper() + field.description[1:] + ".")
@@ -107,6 +113,8 @@ def start_button(desk: Desk, data: Data, config: TrainingConfig | None, minutes:
                            placeholder="my cells")
     licence = right.selectbox("Licence of the images", _LICENCES, key="tune-licence", accept_new_options=True,
                               persist_state="session", help="It is kept with the weights, for whoever gets them.")
+    if not data.problem and config is not None:
+        config = _with_spread(config, data, start)
     if data.problem or config is None:
         st.info(data.problem or "Correct the settings first.", icon=":material/info:")
         return
@@ -114,6 +122,25 @@ def start_button(desk: Desk, data: Data, config: TrainingConfig | None, minutes:
     if st.button("Start training", type="primary", icon=":material/model_training:", key="tune-go"):
         _start(desk, data, config, minutes, start, name.strip() or "my cells", licence)
         st.rerun()
+
+
+def _with_spread(config: TrainingConfig, data: Data, start: store.Weights | None) -> TrainingConfig | None:
+    """The config with the width of a dot that was chosen in px of the image; None where the network cannot learn it."""
+    chosen = st.session_state.get("dot-sigma")
+    if not chosen or not uses_sigma(config.method):
+        return config
+    diameter = data.given[0].options.get("cell_diameter") or data.diameter
+    trained = start.input.cell_diameter if start is not None else SCRATCH_DIAMETER
+    sigma = round(sigma_as_read(chosen, diameter, trained), 3)
+    try:
+        config = TrainingConfig(**config.model_dump() | {"sigma": sigma})
+    except ValueError:
+        st.error(f"A dot of σ = {chosen:g} px in your images is one of {sigma:g} px as these weights read them, which "
+                 "is too narrow or too wide to be learnt; choose another σ.", icon=":material/error:")
+        return None
+    st.caption(f"A dot is a Gaussian of σ = {chosen:g} px in your images"
+               + (f", {sigma:g} px as these weights read them." if sigma != chosen else "."))
+    return config
 
 
 def _start(desk: Desk, data: Data, config: TrainingConfig, minutes: float | None, start: store.Weights | None,
