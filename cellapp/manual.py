@@ -1,6 +1,7 @@
-"""What was counted by hand in which image: files of dots or tables of counts, matched with images by name.
+"""What was counted by hand in which image: files of dots or tables of counts, matched with images by name; and dots
+set in the browser.
 
-Nothing is counted here; `match` says what belongs together before anything runs.
+Nothing is counted here; `match` says what belongs together before anything runs, `with_own` adds what was set here.
 """
 
 from collections import Counter
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from cellapp.dot_pairing import Match, match_names
 from cellapp.dot_tables import NO_SCALE, is_counts, read_counts
 from cellapp.dots import Dots, check_dots, check_swap, pick, read_dots_file
 from cellapp.errors import DotsError
+
+if TYPE_CHECKING:
+    from cellapp.annotation import Annotation
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,11 @@ class Manual:
     count: float
     dots: Dots | None
     file: str
+
+    @property
+    def upload(self) -> str:
+        """The file that was given for this image, "" if there is none."""
+        return self.file
 
     def swapped(self) -> "Manual":
         """The same with x and y exchanged."""
@@ -48,6 +58,26 @@ class Manual:
 
 
 @dataclass(frozen=True)
+class Own(Manual):
+    """Dots set in the browser, so nobody exchanged x and y; ``instead`` is the file in whose place they are."""
+
+    instead: str = ""
+
+    @property
+    def upload(self) -> str:
+        """As in `Manual`."""
+        return self.instead
+
+    def is_swapped(self, shape: tuple[int, int]) -> bool:
+        """Never."""
+        return False
+
+    def fits_swapped(self, shape: tuple[int, int]) -> bool:
+        """Never."""
+        return False
+
+
+@dataclass(frozen=True)
 class Matching:
     """Which images have a truth, and what is left.
 
@@ -55,6 +85,7 @@ class Matching:
     ----------
     found : by the images' names, in their order
     without, twice : images without dots; names that several images have, so that nothing can be matched with them
+    partly : images of which only a part was dotted in the browser, so that the number of their cells is not known
     unused : files, or ``file: image named in it``, that can be read and belong to no image
     unread : sentences about files that cannot be read
     several : files, of which the first was taken, for images with a choice
@@ -66,6 +97,7 @@ class Matching:
     found: Mapping[str, Manual] = field(default_factory=lambda: MappingProxyType({}))
     without: tuple[str, ...] = ()
     twice: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     several: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
@@ -114,9 +146,38 @@ def match(images: Sequence[str], files: Sequence[tuple[str, bytes]], *, chosen: 
         known.clear()
     told = {sentence.partition(": ")[0] for sentence in unread}
     return Matching(
-        found, tuple(sorted(without)), tuple(sorted(twice)),
+        found, tuple(sorted(without)), tuple(sorted(twice)), (),
         tuple(name for name in pairing.without_image if name not in spare | told),
         tuple(unread), several, dict(known), shelf.annotators(), tuple(shelf.unscaled))
+
+
+def with_own(found: Matching, images: Sequence[str], dotted: Sequence[tuple[str, "Annotation"]],
+             classes: tuple[str, ...] = ()) -> Matching:
+    """The same with the dots set in the browser.
+
+    They come before those of files, from which they often began. An image that is dotted in part has the truth of its
+    file, if there is one; so has one of several with the very same name.
+
+    Parameters
+    ----------
+    images : names of all images, in their order
+    dotted : (name, dots) of those that were dotted; classes : as in `match`
+    """
+    once = {name for name, times in Counter(images).items() if times == 1}
+    whole = {name: kept for name, kept in dotted if name in once and not kept.area}
+    own, known = {}, Counter(found.classes)
+    for name, kept in whole.items():
+        file = found.found[name].file if name in found.found else ""
+        manual = Own(name, float(len(kept.points)), kept.dots(name), "the dots set on the page Annotate", file)
+        known.update(label for label in manual.dots.classes if label)
+        own[name] = _of_classes(manual, classes if any(manual.dots.classes) else ())
+    partly = tuple(name for name, kept in dotted if kept.area and name not in {*found.found, *own})
+    both = {**found.found, **own}
+    return replace(
+        found, found={name: both[name] for name in images if name in both}, partly=partly, classes=dict(known),
+        without=tuple(name for name in found.without if name not in {*own, *partly}),
+        twice=tuple(name for name in found.twice if name not in {*own, *partly}),
+        several={name: files for name, files in found.several.items() if name not in own})
 
 
 def _of_classes(manual: Manual, classes: tuple[str, ...]) -> Manual:

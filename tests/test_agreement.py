@@ -19,12 +19,13 @@ from cellapp.agreement import (
     markdown,
     number,
 )
+from cellapp.annotation import Annotation, Area
 from cellapp.commands_train import Tally
 from cellapp.data import Dotted
 from cellapp.dots import Dots, write_dots
 from cellapp.errors import DotsError
 from cellapp.figure_agreement import differences, dot_layers, scatter
-from cellapp.manual import match
+from cellapp.manual import match, with_own
 from cellapp.metrics import Detection
 from cellapp.prediction import Interval, Prediction
 
@@ -178,6 +179,25 @@ def test_truths_of_every_kind_are_matched_by_name():
     assert match(["d.png"], [("instances.json", coco)]).classes == {"live": 1, "dead": 2}
     dead = match(["d.png"], [("instances.json", coco)], classes=("dead",))
     assert dead.found["d.png"].count == 2 and dead.classes == {"live": 1, "dead": 2}
+
+
+def test_dots_set_here_come_before_files_and_parts_are_no_count():
+    def own(points, **more) -> Annotation:
+        return Annotation(points=points, labels=(1,) * len(points), shape=SHAPE, **more)
+
+    area = (Area(outline=((0, 0), (0, 20), (20, 0))),)
+    names = ["a.png", "b.png", "c.png", "d.png", "same.png", "same.png"]
+    files = [("a.csv", table(DOTS)), ("b.csv", table(DOTS[:2]))]
+    found = with_own(match(names, files), names, [
+        ("a.png", own([(1, 2)])), ("b.png", own([(1, 2)], area=area)), ("c.png", own([], empty=True)),
+        ("d.png", own([(1, 2)], area=area)), ("same.png", own([(1, 2)]))])
+    assert {name: (m.count, m.upload) for name, m in found.found.items()} == {
+        "a.png": (1, "a.csv"), "b.png": (2, "b.csv"), "c.png": (0, "")}
+    assert (found.without, found.partly, found.twice) == ((), ("d.png",), ("same.png",))
+    assert not found.found["a.png"].fits_swapped(SHAPE), "only files can have x and y exchanged"
+    two = Annotation(points=((1, 2), (3, 4)), labels=(1, 2), names=("live", "dead"), shape=SHAPE)
+    live = with_own(match(["a.png"], []), ["a.png"], [("a.png", two)], ("live",))
+    assert live.classes == {"live": 1, "dead": 1} and live.found["a.png"].count == 1
 
 
 def test_of_several_files_one_is_taken_and_another_can_be_chosen():

@@ -9,12 +9,14 @@ import pytest
 from PIL import Image as PillowImage
 from streamlit.testing.v1 import AppTest
 
-from cellapp.annotation import Annotation, annotations, read, save
+from cellapp import weights as store
+from cellapp.annotation import Annotation, Area, annotations, change, read, save
 from cellapp.annotation_files import WRITABLE, as_file, as_zip, take
 from cellapp.dots import points_csv
 from cellapp.methods import Counter
 from cellapp.prediction import Prediction
 from cellapp.ui import count_run, visit
+from cellapp.ui.desk import Desk
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = 48, 80
@@ -70,7 +72,7 @@ def press(app: AppTest, label: str) -> AppTest:
 
 
 def text(app: AppTest) -> str:
-    return " ".join(str(e.value) for e in (*app.markdown, *app.caption, *app.warning, *app.error))
+    return " ".join(str(e.value).replace("\\", "") for e in (*app.markdown, *app.caption, *app.warning, *app.error))
 
 
 def put(space, k: int, *points) -> Annotation:
@@ -160,6 +162,32 @@ def test_dots_made_here_are_those_of_the_agreement_page(found, rng):
     put(space, 0, (10, 10), (20, 40), (30, 70))
     app = start(space, "agreement")
     assert "1 of 2 images have dots" in text(app) and "3 dots in all" in text(app)
+    put(space, 1, (5, 5))
+    part = Area(outline=((0, 0), (0, 20), (20, 20), (20, 0)))
+    change(space, space.state().images[1].id, lambda kept: kept.model_copy(update={"area": (part,)}))
+    app = start(space, "agreement")
+    assert "1 of 2 images have dots" in text(app)
+    assert "only the marked areas are dotted, so that there is no count to compare with (1): b.png" in text(app)
+
+
+def test_dots_made_here_are_the_count_by_hand(found, rng):
+    space = space_of(rng, "a.png", "b.png", "c.png")
+    found |= {name: np.array([[10.0, 10], [20, 40]]) for name in ("a.png", "b.png", "c.png")}
+    files = [(f"{name}.csv", points_csv(np.array([[7.0, 8]])).encode()) for name in "ab"]
+    space.include([space.keep(name, content, kind="dots") for name, content in files])
+    put(space, 0, (10, 10), (20, 40), (30, 70))              # corrected here, so the file no longer holds
+    put(space, 2, (5, 5))
+    area = (Area(outline=((0, 0), (0, 20), (20, 20), (20, 0))),)
+    change(space, space.state().images[2].id, lambda kept: kept.model_copy(update={"area": area}))
+    app = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120)
+    app.query_params["w"] = space.id
+    app.run()
+    assert not app.exception
+    table = app.dataframe[0].value.set_index("Image")
+    assert table["By hand"].tolist()[:2] == [3, 1] and np.isnan(table["By hand"]["c.png"])
+    assert "1 image is dotted in marked areas only" in text(app)
+    work = Desk(space, space.state(), store.manifest()["fcrn-a/untrained"])
+    assert [work.result(file).rows()[0]["n_manual"] for file in work.files] == [3, 1, None]
 
 
 def test_delete_everything_deletes_the_dots(rng, found):

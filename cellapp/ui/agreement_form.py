@@ -1,6 +1,6 @@
 """What was counted by hand: where it is dropped, and the choices that it leaves open."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import streamlit as st
 
 from cellapp.annotation import annotations
 from cellapp.errors import CellappError
-from cellapp.manual import Manual, Matching, match
+from cellapp.manual import Matching, match, with_own
 from cellapp.ui import visit
 from cellapp.ui.count_files import EXAMPLES, sample_files
 from cellapp.ui.text import plain
@@ -81,28 +81,15 @@ def distance() -> float | None:
 def choices(space, images: list[StoredFile]) -> tuple[Choices, Matching]:
     """The questions that the files of dots leave open, and what belongs together under the answers."""
     names, files = tuple(file.name for file in images), _dot_files(space, images)
-    plain_match = _match(space.folder, names, files, Choices())
+    try:
+        dotted = [(file.name, kept) for file, kept in annotations(space)]
+    except CellappError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        dotted = []
+    plain_match = with_own(_match(space.folder, names, files, Choices()), names, dotted)
     picked = Choices(_classes(plain_match), _annotator(plain_match), _pixel_size(plain_match), _files(plain_match),
                      bool(st.session_state.get("agreement-swap")))
-    return picked, _with_own(space, _match(space.folder, names, files, picked))
-
-
-def _with_own(space, found: Matching) -> Matching:
-    """The dots of the Annotate page for images without a file of dots; those dotted in part have no count."""
-    try:
-        dotted = annotations(space)
-    except CellappError as error:
-        visit.say(str(error))
-        return found
-    own = {file.name: Manual(file.name, float(len(kept.points)), kept.dots(file.name),
-                             "the dots set on the page Annotate")
-           for file, kept in dotted if file.name in found.without and not kept.area}
-    if not own:
-        return found
-    order = [file.name for file in space.state().images]
-    both = {**found.found, **own}
-    return replace(found, found={name: both[name] for name in order if name in both},
-                   without=tuple(name for name in found.without if name not in own))
+    return picked, with_own(_match(space.folder, names, files, picked), names, dotted, picked.classes)
 
 
 def _dot_files(space, images: list[StoredFile]) -> tuple[StoredFile, ...]:

@@ -52,14 +52,14 @@ def pairs(desk: Desk, picked: Choices, found: Matching) -> list[Pair]:
 
 def show(made: list[Pair], picked: Choices, found: Matching, *, brief: bool) -> None:
     """How many images have a truth, and everything that has none or was left over; ``brief`` folds that away."""
-    total = len(made) + len(found.without) + len(found.twice)
+    total = len(made) + len(found.without) + len(found.twice) + len(found.partly)
     cells = sum(pair.manual.count for pair in made)
     what = "dots" if all(pair.manual.dots for pair in made) else "cells counted by hand"
     icon = ":green[:material/check_circle:]" if made and len(made) == total else ":orange[:material/info:]"
     st.markdown(f"{icon} **{len(made):,} of {total:,} images have dots or a count by hand**"
                 + (f", {cells:,.6g} {what} in all." if made else "."))
     wrong = [pair for pair in made if pair.message and not pair.turned]
-    number = len(found.without) + len(found.twice) + len(found.unused) + len(found.unread) + len(wrong)
+    number = sum(map(len, (found.without, found.twice, found.partly, found.unused, found.unread, wrong)))
     if number:
         with st.expander(f"{number:,} left out") if brief else st.container():
             _left_out(found, wrong)
@@ -78,6 +78,8 @@ def show(made: list[Pair], picked: Choices, found: Matching, *, brief: bool) -> 
 
 def _left_out(found: Matching, wrong: list[Pair]) -> None:
     _left_over("Images without dots", found.without)
+    _left_over("Images of which only the marked areas are dotted, so that there is no count to compare with",
+               found.partly)
     _left_over("Names that several images have, so that nothing is matched with them", found.twice)
     _left_over("Dots without an image", found.unused)
     for sentence in found.unread[:_MOST]:

@@ -66,10 +66,14 @@ def listed() -> None:
 
 def came_along(desk: "Desk") -> None:
     """Files that came with the images and are not counted, in one line."""
-    dots, aside = desk.state.dots, desk.state.aside
-    if dots:
-        st.caption(f":material/touch_app: {_files(len(dots))} with counts by hand, for {len(desk.manual):,} of "
-                   f"{len(desk.files):,} images. The page Agreement compares them in full.")
+    dots, aside, by_hand = desk.state.dots, desk.state.aside, desk.by_hand
+    if dots or by_hand.found:
+        files = f"{_files(len(dots))} with counts by hand" if dots else "Dots set on the page Annotate"
+        st.caption(f":material/touch_app: {files}, for {len(by_hand.found):,} of {len(desk.files):,} images. The page "
+                   "Agreement compares them in full.")
+    if by_hand.partly:
+        number = "1 image is" if len(by_hand.partly) == 1 else f"{len(by_hand.partly):,} images are"
+        st.caption(f":material/touch_app: {number} dotted in marked areas only, and so have no count by hand.")
     if aside:
         names = ", ".join(plain(name) for name, _ in aside[:3]) + (" …" if len(aside) > 3 else "")
         why = "  \n".join(f"{plain(name)}: {plain(reason)}" for name, reason in aside[:50])

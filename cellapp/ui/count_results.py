@@ -54,7 +54,8 @@ def _head(desk: Desk, result: Result) -> None:
                       help="Cells found one by one as peaks of the map: a second opinion on the count.")
         if result.n_manual is not None:
             st.metric("By hand", f"{result.n_manual:,.6g}", width="content",
-                      help="From the dots or the table of counts that came with the image.")
+                      help="From your dots on the page Annotate, or the dots or the table of counts that came with "
+                           "the image.")
         kept = [desk.result(f).prediction.count for f in desk.counted if f.id not in desk.state.excluded]
         if len(desk.files) > 1 and len(kept) > 1:
             st.metric(f"{len(kept)} images", f"{round(sum(kept)):,}", width="content",

@@ -8,9 +8,11 @@ from pathlib import Path
 import streamlit as st
 
 from cellapp import weights as store
+from cellapp.annotation import annotations
 from cellapp.batch import Result
 from cellapp.errors import CellappError, RegionError
 from cellapp.image import plane, read_image
+from cellapp.manual import Matching, match, with_own
 from cellapp.methods import METHODS, Options
 from cellapp.polarity import bright, look
 from cellapp.probe import FileInfo, probe
@@ -130,11 +132,18 @@ class Desk:
 
     @cached_property
     def manual(self) -> dict[str, float]:
-        """Cells counted by hand, by the name of the image, from the dot files that came along."""
-        if not self.state.dots:
-            return {}
+        """Cells counted by hand, by the name of the image."""
+        return {name: manual.count for name, manual in self.by_hand.found.items()}
+
+    @cached_property
+    def by_hand(self) -> Matching:
+        """What was counted by hand: dots set in the browser, and the dot files that came along."""
         names, files = tuple(file.name for file in self.files), tuple(self.state.dots)
-        return _manual(names, files, self.space.folder)
+        try:
+            dotted = [(file.name, kept) for file, kept in annotations(self.space)]
+        except CellappError:
+            dotted = []                                      # the page Annotate says which dots cannot be read
+        return with_own(_matched(names, files, self.space.folder), names, dotted)
 
     @property
     def counted(self) -> list[StoredFile]:
@@ -180,11 +189,8 @@ def looks(path: Path, name: str, options: Options, trained: str) -> tuple[float 
 
 
 @lru_cache(maxsize=100)
-def _manual(names: Sequence[str], dots: tuple[StoredFile, ...], folder: Path) -> dict[str, float]:
-    from cellapp.manual import match
-
+def _matched(names: Sequence[str], dots: tuple[StoredFile, ...], folder: Path) -> Matching:
     try:
-        matching = match(names, [(file.name, (folder / "files" / file.sha256).read_bytes()) for file in dots])
+        return match(names, [(file.name, (folder / "files" / file.sha256).read_bytes()) for file in dots])
     except (CellappError, OSError):
-        return {}                                            # the page on agreement says what is wrong with them
-    return {name: manual.count for name, manual in matching.found.items()}
+        return Matching()                                    # the page on agreement says what is wrong with them

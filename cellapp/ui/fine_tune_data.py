@@ -49,7 +49,7 @@ def given_of(desk: Desk, pairs: list[Pair]) -> list[Given]:
         if pair.message or desk.asks(pair.file):
             continue
         dots = np.ndim(pair.truth) > 0
-        file = masks.get(pair.manual.file)
+        file = masks.get(pair.manual.upload)
         labels = None
         if file is not None and Path(file.name).suffix.lower() in IMAGE_SUFFIXES:
             labels = _labels(desk.space.path(file))
