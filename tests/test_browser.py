@@ -137,7 +137,7 @@ def test_compare_two_methods(page):
     assert sum(name.endswith("_overlay.png") for name in names) == 2
 
 
-@pytest.mark.parametrize("page", [(390, 844)], indirect=True)
+@pytest.mark.parametrize("context", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
 def test_a_phone_stacks_the_panes_and_never_scrolls_sideways(page):
     page.get_by_role("button", name="Try a sample").click()
     page.locator(".js-plotly-plot .x3y3").first.wait_for()

@@ -1,29 +1,17 @@
 """The image canvas in a real browser: drawing, changing, looking, and what reaches Python."""
 
-import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import PHONE, ROOT, Server, at, canvas_of, needs_chromium, view_of
 from streamlit.testing.v1 import AppTest
 
 from cellapp.ui.canvas import Shape, length_of, pictures, regions_of, shapes_of
 from cellapp.ui.canvas.component import _read
 
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--no-first-run"]
-browsing = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install it or set CHROMIUM")
-SLOW = 120_000                                               # ms; generous, for machines that do something else
+pytest_plugins = ["browsing"]
 
 SCRIPT = """
 import json, sys
@@ -92,66 +80,28 @@ def test_the_script_runs_without_a_browser(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def server(tmp_path_factory):
+    """A page of its own with nothing but the canvas."""
     folder = tmp_path_factory.mktemp("canvas")
     (folder / "ui").mkdir()
     (folder / "ui" / "script.py").write_text(SCRIPT.format(root=str(ROOT)))
     (folder / "app.py").write_text(APP.format(root=str(ROOT), script="ui/script.py"))
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}",
-               "--server.fileWatcherType=none", "--browser.gatherUsageStats=false"]
-    log = folder / "log.txt"
-    with log.open("w") as out:
-        server = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-            break
-        except OSError:
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.5)
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait(timeout=20)
-    assert "Traceback" not in log.read_text(), log.read_text()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
-        browser.close()
+    server = Server(folder, folder / "app.py")
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
-def page(browser, address, request):
-    context = browser.new_context(**({"viewport": {"width": 1200, "height": 800}} | getattr(request, "param", {})))
+def page(context, address):
     page = context.new_page()
     problems = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.set_default_timeout(SLOW)
     page.goto(address)
     page.locator("canvas[data-ready='1']").wait_for()
+    canvas_of(page).scroll_into_view_if_needed()
     yield page
-    context.close()
     assert problems == []
-
-
-def canvas_of(page):
-    return page.locator("canvas[data-ready]")
-
-
-def at(page, y: float, x: float) -> tuple[float, float]:
-    """Where a point of the image is in the window."""
-    canvas = canvas_of(page)
-    canvas.scroll_into_view_if_needed()
-    view, box = json.loads(canvas.get_attribute("data-view")), canvas.bounding_box()
-    return box["x"] + view["x"] + (x + 0.5) * view["k"], box["y"] + view["y"] + (y + 0.5) * view["k"]
 
 
 def drag(page, *points, button="left"):
@@ -179,7 +129,7 @@ def drawn(page, condition="shapes.length >= 0") -> list:
     return found.json_value()["shapes"]
 
 
-@browsing
+@needs_chromium
 def test_a_line_across_a_cell_and_a_second_one_in_its_place(page):
     assert canvas_of(page).get_attribute("data-tool") == "line"  # the first tool asked for
     drag(page, (50, 60), (50, 90))
@@ -195,7 +145,7 @@ def test_a_line_across_a_cell_and_a_second_one_in_its_place(page):
     assert np.hypot(*np.diff(points, axis=0)[0]) == pytest.approx(50, abs=1.5)
 
 
-@browsing
+@needs_chromium
 def test_box_moved_resized_renamed_deleted_and_all_undone(page):
     tool(page, "Box")
     drag(page, (60, 50), (20, 150))
@@ -227,7 +177,7 @@ def test_box_moved_resized_renamed_deleted_and_all_undone(page):
     drawn(page, "shapes[0][2][0][0] > 40")
 
 
-@browsing
+@needs_chromium
 def test_polygons_close_in_three_ways_and_escape_gives_up(page):
     corners = [(20, 20), (20, 90), (80, 60)]
     for number, close in enumerate(("Enter", "double", "first"), start=1):
@@ -250,7 +200,7 @@ def test_polygons_close_in_three_ways_and_escape_gives_up(page):
     assert [s[1] for s in drawn(page, "shapes.length === 4")] == [f"Region {k}" for k in (1, 2, 3, 4)]
 
 
-@browsing
+@needs_chromium
 def test_python_and_browser_agree_who_wins(page):
     tool(page, "Box")
     drag(page, (20, 150), (60, 190))
@@ -266,7 +216,7 @@ def test_python_and_browser_agree_who_wins(page):
     assert len(drawn(page, "shapes.length === 2")) == 2
 
 
-@browsing
+@needs_chromium
 def test_looking_around_changes_no_shape(page):
     tool(page, "Box")
     drag(page, (20, 50), (60, 150))
@@ -275,7 +225,7 @@ def test_looking_around_changes_no_shape(page):
 
     def view():
         page.wait_for_timeout(100)
-        return json.loads(canvas.get_attribute("data-view"))
+        return view_of(page)
 
     first = view()
     page.mouse.move(*at(page, 150, 200))
@@ -306,7 +256,7 @@ def test_looking_around_changes_no_shape(page):
     assert drawn(page) == before
 
 
-@browsing
+@needs_chromium
 def test_the_keyboard_alone_draws_a_box(page):
     canvas = canvas_of(page)
     canvas.focus()
@@ -318,7 +268,7 @@ def test_the_keyboard_alone_draws_a_box(page):
         page.keyboard.press("ArrowDown")
     page.keyboard.press(" ")
     [[kind, _, points]] = drawn(page, "shapes.length === 1")
-    k = json.loads(canvas.get_attribute("data-view"))["k"]
+    k = view_of(page)["k"]
     assert kind == "box"
     assert np.ptp(points, axis=0) == pytest.approx([30 / k, 30 / k], abs=0.1)
     page.keyboard.press("v")
@@ -329,9 +279,8 @@ def test_the_keyboard_alone_draws_a_box(page):
     drawn(page, "shapes.length === 0")
 
 
-@browsing
-@pytest.mark.parametrize("page", [{"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True,
-                                   "device_scale_factor": 3}], indirect=True)
+@needs_chromium
+@pytest.mark.parametrize("context", [PHONE], indirect=True)
 def test_a_phone_draws_and_pinches(page):
     canvas = canvas_of(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -344,7 +293,7 @@ def test_a_phone_draws_and_pinches(page):
     assert kind == "polygon"
     assert np.abs(np.array(points) - [(40, 60), (40, 300), (250, 200)]).max() < 1.5
 
-    first = json.loads(canvas.get_attribute("data-view"))
+    first = view_of(page)
     x, y = at(page, 150, 200)
     touches = page.context.new_cdp_session(page)
     for kind, apart in (("touchStart", 30), ("touchMove", 50), ("touchMove", 60)):
@@ -352,12 +301,12 @@ def test_a_phone_draws_and_pinches(page):
             {"x": x - apart, "y": y, "id": 1}, {"x": x + apart, "y": y, "id": 2}]})
     touches.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.wait_for_timeout(200)
-    near = json.loads(canvas.get_attribute("data-view"))
+    near = view_of(page)
     assert near["k"] == pytest.approx(2 * first["k"], rel=0.1)
     assert drawn(page)[0][2] == points
 
 
-@browsing
+@needs_chromium
 def test_pictures_of_others_are_not_there(page, address):
     for name in ("0" * 32, "..%2f..%2fsecret", "x"):
         with pytest.raises(urllib.error.HTTPError) as refused:

@@ -1,84 +1,25 @@
 """The dot editor in a real browser on a real server: what is clicked is kept, whatever happens in between."""
 
-import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import PHONE, at, click, needs_chromium, settled, state, view_of
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from cellapp.annotation import Annotation, read, save
 from cellapp.workspaces import Workspaces
 
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--no-first-run"]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install it or set CHROMIUM")
-SLOW = 120_000                                               # ms; generous, for machines that do something else
+pytest_plugins = ["browsing"]
+pytestmark = needs_chromium
 SHAPE = 120, 160
-
-
-class Server:
-    """Of which a test may kill the process and start it again, at the same address and with the same folders."""
-
-    def __init__(self, folder: Path):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.address, self.log, self.root = f"http://127.0.0.1:{self.port}", folder / "log.txt", folder / "workspaces"
-        self.process = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true",
-                   f"--server.port={self.port}"]
-        environment = {**os.environ, "CELLAPP_WORKSPACES": str(self.root)}
-        with self.log.open("a") as out:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env=environment)
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=1)
-                return
-            except OSError:
-                assert self.process.poll() is None, self.log.read_text()
-                time.sleep(0.5)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("dots"))
-    server.start()
-    yield server
-    server.process.terminate()
-    server.process.wait(timeout=20)
-    assert "Traceback" not in server.log.read_text(), server.log.read_text()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
 def space(server, rng, tmp_path):
     """A workspace with two images."""
-    made = Workspaces(server.root).create()
+    made = Workspaces(server.workspaces).create()
     for name in ("first.png", "second.png"):
         path = tmp_path / name
         Image.fromarray(rng.integers(0, 255, SHAPE, dtype=np.uint8)).save(path)
@@ -86,49 +27,11 @@ def space(server, rng, tmp_path):
     return made
 
 
-@pytest.fixture
-def context(browser, request):
-    context = browser.new_context(**getattr(request, "param", {"viewport": {"width": 1440, "height": 900}}))
-    yield context
-    context.close()
-
-
 def visit(context, server, space):
     page = context.new_page()
-    page.set_default_timeout(SLOW)
     page.goto(f"{server.address}/annotate?w={space.id}")
-    narrow = page.evaluate("window.innerWidth < 700")        # a phone draws the page twice
-    page.locator(f"html[data-narrow={str(narrow).lower()}]").wait_for(state="attached")
-    before, same = None, 0
-    while same < 4:
-        page.wait_for_timeout(500)
-        now = page.locator(".stage canvas").evaluate_all(
-            "them => them.map(one => JSON.stringify([one.dataset, one.getBoundingClientRect()]))")
-        same = same + 1 if now == before and len(now) == 1 and '"state":"saved"' in now[0] else 0
-        before = now
-    page.locator(".stage canvas").scroll_into_view_if_needed()
+    settled(page)
     return page
-
-
-def canvas_of(page):
-    return page.locator(".stage canvas")
-
-
-def state(page, name: str, **more) -> None:
-    marks = "".join(f"[data-{key}='{value}']" for key, value in more.items())
-    page.locator(f".stage canvas[data-state='{name}']{marks}").wait_for()
-
-
-def at(page, y: float, x: float) -> tuple[float, float]:
-    """Where a pixel of the image lies in the window."""
-    while (frame := canvas_of(page).bounding_box()) is None:  # replaced at this very moment
-        page.wait_for_timeout(200)
-    view = json.loads(canvas_of(page).get_attribute("data-view"))
-    return frame["x"] + view["x"] + (x + 0.5) * view["k"], frame["y"] + view["y"] + (y + 0.5) * view["k"]
-
-
-def click(page, y: float, x: float, **how) -> None:
-    page.mouse.click(*at(page, y, x), **how)
 
 
 def kept(space, number: int = 0) -> Annotation:
@@ -255,8 +158,7 @@ def test_a_dead_server_and_a_closed_tab_lose_no_dot(context, server, space):
     assert page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('cellapp-dots')).length") == 0
 
 
-@pytest.mark.parametrize("context", [{"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True,
-                                      "device_scale_factor": 3}], indirect=True)
+@pytest.mark.parametrize("context", [PHONE], indirect=True)
 def test_a_phone_taps_holds_and_pinches(context, server, space):
     page = visit(context, server, space)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -273,14 +175,14 @@ def test_a_phone_taps_holds_and_pinches(context, server, space):
     page.wait_for_timeout(900)
     touch("touchEnd")
     state(page, "saved", dots=1)
-    before = json.loads(canvas_of(page).get_attribute("data-view"))["k"]
+    before = view_of(page)["k"]
     x, y = at(page, 60, 80)
     touch("touchStart", (x - 30, y), (x + 30, y))
     for apart in (45, 60):
         touch("touchMove", (x - apart, y), (x + apart, y))
     touch("touchEnd")
     page.wait_for_timeout(300)
-    assert json.loads(canvas_of(page).get_attribute("data-view"))["k"] > 1.5 * before
+    assert view_of(page)["k"] > 1.5 * before
     state(page, "saved", dots=1)
     assert places(space) == [(50, 130, 1)]
 

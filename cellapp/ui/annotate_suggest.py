@@ -3,7 +3,6 @@
 import numpy as np
 import streamlit as st
 
-from cellapp import weights as store
 from cellapp.annotation import Annotation
 from cellapp.dot_model import inside
 from cellapp.dot_spacing import is_new
@@ -61,7 +60,7 @@ def progress(desk: Desk) -> None:
 
 def go_to_next(desk: Desk, rest: list[StoredFile]) -> None:
     """Show the most useful of these images, and remember why."""
-    rows = store.manifest().values()
+    rows = visit.rows().values()
     counted = [(file, [found.prediction for row in rows if (found := desk.space.find(desk.key(file, row))) is not None
                        and found.prediction is not None]) for file in rest]
     best = rank(counted)[0]

@@ -6,7 +6,6 @@ from functools import lru_cache
 import numpy as np
 import streamlit as st
 
-from cellapp import weights as store
 from cellapp.annotation import Annotation
 from cellapp.dot_spacing import spacing, suggested_sigma
 from cellapp.training_target import Target, picture, target, uses_sigma
@@ -79,4 +78,4 @@ def _target(kept: Annotation, shape: tuple[int, int], row: Weights, sigma: float
 
 @lru_cache(maxsize=20)
 def _made(points: tuple, shape: tuple[int, int], weights_id: str, _sha256: str, sigma: float) -> Target:
-    return target(np.array(points).reshape(-1, 2), shape, store.manifest()[weights_id], sigma)
+    return target(np.array(points).reshape(-1, 2), shape, visit.rows()[weights_id], sigma)
