@@ -16,15 +16,18 @@ def square_crops(samples: list[Sample], rng: np.random.Generator, config: "Train
                  whole: bool) -> tuple[np.ndarray, np.ndarray]:
     """Crops at random places, turned by a multiple of 90° and mirrored, with gain and offset jitter.
 
-    In the stage of whole images the crop is the largest square all images hold (at most `LARGEST`), and the batch
-    shrinks so that a step reads about as many pixels.
+    Images smaller than a crop are mirrored at the bottom and the right, with their targets. In the stage of whole images
+    the crop is the largest square all images hold (at most `LARGEST`, and no smaller than before), and the batch shrinks
+    so that a step reads about as many pixels.
 
     Returns
     -------
     (B, 1, side, side) float32 images and (B, K, side, side) float32 targets, cut and turned in the same way.
     """
-    smallest = min(min(sample.image.shape) for sample in samples)
-    side = min(smallest, LARGEST) if whole else min(smallest, config.crop)
+    sides = [min(sample.image.shape) for sample in samples]
+    side = min(max(sides), config.crop)
+    if whole:
+        side = max(side, min(min(sides), LARGEST))
     side = side // stride * stride
     size = max(1, round(config.batch * config.crop**2 / side**2)) if whole else config.batch
     planes = len(samples[0].targets)
@@ -32,20 +35,29 @@ def square_crops(samples: list[Sample], rng: np.random.Generator, config: "Train
     targets = np.empty((size, planes, side, side), np.float32)
     for k in range(size):
         sample = samples[rng.integers(len(samples))]
-        top, left = _corner(sample, side, rng)
+        image, wanted = _at_least(sample.image, side), _at_least(sample.targets, side)
+        top, left = _corner(sample, image.shape, side, rng)
         square = np.s_[..., top : top + side, left : left + side]
         turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-        images[k, 0] = jitter(turned(sample.image[square], turns, mirrored), rng, config)
-        targets[k] = turned(sample.targets[square], turns, mirrored)
+        images[k, 0] = jitter(turned(image[square], turns, mirrored), rng, config)
+        targets[k] = turned(wanted[square], turns, mirrored)
     return images, targets
 
 
-def _corner(sample: Sample, side: int, rng: np.random.Generator) -> tuple[int, int]:
-    """The first pixel of a crop: anywhere, or so that one of the pixels that can be learnt from is in it."""
-    shape = sample.image.shape
+def _at_least(planes: np.ndarray, side: int) -> np.ndarray:
+    """(…, H, W) mirrored at the bottom and the right until both are ``side`` or more."""
+    more = [max(0, side - length) for length in planes.shape[-2:]]
+    if not any(more):
+        return planes
+    return np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(0, n) for n in more], mode="symmetric")
+
+
+def _corner(sample: Sample, shape: tuple[int, int], side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """The first pixel of a crop of an image of ``shape``, mirrored or not: anywhere, or so that one of the pixels that
+    can be learnt from is in it."""
     if sample.places is None:
         return tuple(int(rng.integers(length - side + 1)) for length in shape)
-    pixel = np.unravel_index(rng.choice(sample.places), shape)
+    pixel = np.unravel_index(rng.choice(sample.places), sample.image.shape)
     return tuple(int(rng.integers(max(0, at - side + 1), min(at, length - side) + 1))
                  for at, length in zip(pixel, shape, strict=True))
 

@@ -122,3 +122,16 @@ def test_a_reading_sums_to_the_count_on_the_grid_of_the_image():
     outlined = FAMILY.read(Drawn(maps), np.zeros((64, 48), np.float32),
                            Call(device=CPU, stride=8, halo=56, map_scale=100.0, settings=Settings(threshold=0.5)))
     assert outlined.views["foreground"].shape == (64, 48)
+
+
+def test_small_images_are_mirrored_and_do_not_shrink_the_crops_of_the_others():
+    rng = np.random.default_rng(1)
+    samples = [FAMILY.sample(Dotted(f"{side}.png", rng.normal(size=(side, side + 8)).astype(np.float32),
+                                    rng.uniform(4, side - 5, (3, 2))), CONFIG) for side in (40, 200)]
+    config = CONFIG.model_copy(update={"crop": 96, "batch": 16, "gain": 0.0, "offset": 0.0})
+    for whole in (False, True):
+        images, targets = FAMILY.draw(samples, np.random.default_rng(0), config, stride=8, whole=whole)
+        assert images.shape == (16, 1, 96, 96) and targets.shape == (16, 3, 96, 96)
+        assert images.std() == pytest.approx(1, abs=0.2), "nothing was filled up with a constant"
+        seen = targets[:, 0].sum(axis=(1, 2)) / FAMILY.map_scale
+        assert seen.max() > 6, "dots are mirrored with the image"
