@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -65,19 +67,27 @@ def main() -> None:
         sys.exit("There is no Chromium here; install it or set CHROMIUM.")
     with tempfile.TemporaryDirectory() as folder:
         space_id = prepare(Path(folder), chosen.side, chosen.dots)
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"],
-            cwd=ROOT, env={**os.environ, "CELLAPP_WORKSPACES": folder}, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
-        try:
-            wait(f"http://127.0.0.1:{port}/_stcore/health")
-            measure(f"http://127.0.0.1:{port}/annotate?w={space_id}", chosen)
-        finally:
-            server.terminate()
-            server.wait(timeout=20)
+        with serving(folder) as address:
+            measure(f"{address}/annotate?w={space_id}", chosen)
+
+
+@contextmanager
+def serving(folder: str) -> Iterator[str]:
+    """The app with its workspaces in a folder; the address at which it answers."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    # In a session of its own, as a service has it: a terminal's would share the processor's time with this script.
+    server = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"],
+        cwd=ROOT, env={**os.environ, "CELLAPP_WORKSPACES": folder}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait(f"http://127.0.0.1:{port}/_stcore/health")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
 
 
 def prepare(folder: Path, side: int, dots: int) -> str:

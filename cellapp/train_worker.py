@@ -134,7 +134,17 @@ def _sentence(error: Exception) -> str:
             "finds more in the log of the training.")
 
 
-if __name__ == "__main__":
+def be_polite() -> None:
+    """Step back behind the pages.
+
+    Where Linux groups processes by session, niceness counts within a group alone: the group needs its own.
+    """
     if hasattr(os, "nice"):
         os.nice(POLITE)
+    with suppress(OSError):                                  # another system, or a kernel without such groups
+        Path("/proc/self/autogroup").write_text(str(POLITE), encoding="ascii")
+
+
+if __name__ == "__main__":
+    be_polite()
     sys.exit(main(Path(sys.argv[1])))
