@@ -49,6 +49,14 @@ class ClusterError(CellappError):
     """A Dask cluster that cannot be reached, or whose workers would count in another way."""
 
 
+class HubError(CellappError):
+    """A repository on the Hugging Face Hub that cannot be read or written; ``again``: trying again may help."""
+
+    def __init__(self, sentence: str, again: bool = False):
+        super().__init__(sentence)
+        self.again = again
+
+
 class RunError(CellappError):
     """A ``run.json`` that cannot be read, or that cannot be counted again."""
 

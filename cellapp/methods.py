@@ -309,7 +309,11 @@ def load(weights_id: str, device: str = "auto", where: Path | None = None) -> Co
 
     where : the folder of the weights, if it is not that of the installed ones
     """
-    row = store.find(weights_id, where)
+    return open_weights(store.find(weights_id, where), device, where)
+
+
+def open_weights(row: store.Weights, device: str = "auto", where: Path | None = None) -> Counter:
+    """As `load`, for a row that need not be in a manifest yet."""
     network = build(row)
     try:
         network.load_state_dict(store.read_state(row, where), strict=True)

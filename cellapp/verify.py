@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from cellapp import weights as store
 from cellapp.errors import WeightsError
+from cellapp.family import Progress
 from cellapp.image import read_image
-from cellapp.methods import Counter, build, load, pick_device
+from cellapp.methods import Counter, build, open_weights, pick_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,11 +18,15 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 TOLERANCE = 0.05                                             # cells; other CPUs and GPUs round differently
 
 
-def verify(row: store.Weights) -> float:
-    """Count the row's example and return the difference to the known answer; `WeightsError` if it is too large."""
+def verify(row: store.Weights, where: Path | None = None, progress: Progress | None = None) -> float:
+    """Count the row's example and return the difference to the known answer; `WeightsError` if it is too large.
+
+    where : the folder of its files, if they are not installed; progress : as for `Counter.predict`
+    """
     if row.check is None:
         raise WeightsError(f"{row.id}: its manifest row has no known answer; train or install it again.")
-    difference = load(row.id).predict(read_image(EXAMPLES / row.check.image)).count - row.check.count
+    image = read_image(EXAMPLES / row.check.image)
+    difference = open_weights(row, where=where).predict(image, progress=progress).count - row.check.count
     if not abs(difference) <= row.check.tolerance:
         raise WeightsError(f"{row.id}: counts {row.check.count + difference:.3f} cells in {row.check.image} instead of "
                            f"{row.check.count:.3f}; these weights do not work as they should on this machine.")

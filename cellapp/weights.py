@@ -7,9 +7,12 @@ downloads, or falls back to other weights than the ones asked for.
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 
 from cellapp.errors import WeightsError
@@ -107,10 +110,17 @@ class Summary(_Row):
     colour: Range
 
 
+class Hub(_Row):
+    """A commit on the Hugging Face Hub that holds the same weights: pulled from there, or pushed there."""
+
+    repo: str = Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", max_length=96)
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+
+
 class Weights(_Row):
     """A manifest row."""
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?$", max_length=100)
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?$", max_length=120)
     title: str
     method: str
     files: tuple[Part, ...] = Field(min_length=1)
@@ -126,6 +136,7 @@ class Weights(_Row):
     summary: Summary | None = Field(None, description="what the training images look like")
     scores: tuple[Score, ...] = ()
     check: Check | None = None
+    hub: Hub | None = None
 
     @property
     def bytes(self) -> int:
@@ -242,8 +253,34 @@ def _parts(state: "dict[str, Tensor]") -> "list[dict[str, Tensor]]":
 
 def replace(row: Weights, where: Path | None = None) -> None:
     """Put ``row`` into the manifest, in the place of the one with its id or at the end."""
-    where = where or folder()
-    rows = manifest(where)
-    rows[row.id] = row
-    text = json.dumps([r.model_dump(mode="json") for r in rows.values()], indent=2, ensure_ascii=False)
-    write_atomic(where / MANIFEST, text + "\n")
+    with _changing(where or folder()) as rows:
+        rows[row.id] = row
+
+
+def remove(weights_id: str, where: Path) -> None:
+    """Delete weights: their row first, then their files. Raises `WeightsError` for an id that is not there."""
+    row = find(weights_id, where)
+    with _changing(where) as rows:
+        rows.pop(weights_id, None)
+    for part in row.files:
+        (where / part.file).unlink(missing_ok=True)
+
+
+def home(row: Weights, *folders: Path) -> Path | None:
+    """The first of these folders whose manifest has the row with the same files; None: that of the installed ones."""
+    for where in folders:
+        found = manifest(where).get(row.id)
+        if found is not None and found.sha256 == row.sha256:
+            return where
+    return None
+
+
+@contextmanager
+def _changing(where: Path) -> Iterator[dict[str, Weights]]:
+    """The rows to change, written at the end; a training and a page may want to at once."""
+    where.mkdir(parents=True, exist_ok=True)
+    with FileLock(where / ".manifest.lock"):
+        rows = manifest(where)
+        yield rows
+        text = json.dumps([r.model_dump(mode="json") for r in rows.values()], indent=2, ensure_ascii=False)
+        write_atomic(where / MANIFEST, text + "\n")
