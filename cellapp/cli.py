@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cellapp import DEFAULT_WEIGHTS, commands, commands_count, commands_train
+from cellapp import DEFAULT_WEIGHTS, commands, commands_count, commands_hub, commands_train
 from cellapp.errors import CellappError
 
 
@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _command(verbs, "methods", commands.methods, "list the methods")
 
-    weights = verbs.add_parser("weights", help="list, verify or describe the weights on this machine",
-                               description="The weights on this machine.")
+    weights = verbs.add_parser("weights", help="list, verify or describe the weights on this machine; the Hub",
+                               description="The weights on this machine, and those on the Hugging Face Hub.")
     _weights(weights.add_subparsers(required=True, metavar="ACTION"))
     _command(verbs, "verify", commands.verify, "count the known answer of all weights")
 
@@ -146,6 +146,18 @@ def _weights(actions) -> None:
     describe.add_argument("--rescale", action="store_true", help="training brought them to its scale")
     describe.add_argument("--upright", action="store_true", help="training turned dark ones into their negatives")
     _flags(describe, Options, ("pages", "z", "frame"))
+
+    pull = _command(actions, "pull", commands_hub.pull, "download weights from the Hugging Face Hub and check them")
+    pull.add_argument("repo", metavar="REPO", help="user/repo or user/repo@revision")
+    push = _command(actions, "push", commands_hub.push, "send weights to a repository on the Hugging Face Hub")
+    push.add_argument("id", metavar="ID", help="the weights")
+    push.add_argument("repo", metavar="REPO", help="user/repo, which is made if it is not there")
+    push.add_argument("--public", action="store_true", help="everybody may see it (default: only you)")
+    push.add_argument("--licence", metavar="TERMS", help="such as MIT or CC BY 4.0, where the weights state none")
+    push.add_argument("--dry-run", action="store_true", help="only list what would leave this computer")
+    push.add_argument("--yes", action="store_true", help="do not ask")
+    search = _command(actions, "search", commands_hub.search, "list repositories with weights of cellapp")
+    search.add_argument("text", nargs="?", metavar="TEXT", help="in the name of the repository")
 
 
 def _command(verbs, name: str, run, about: str) -> argparse.ArgumentParser:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 from cellapp.hub_card import LICENCES, TAG
-from cellapp.hub_config import PULLED
 from cellapp.hub_known import KNOWN
 from cellapp.hub_net import Address, Token, checked_token, hub, patiently, sentences
 from cellapp.hub_pull import pull
 from cellapp.hub_push import INCLUDES, Pushed, Upload, listing, push
 from cellapp.image_files import clean
 from cellapp.methods import METHODS
+from cellapp.weights import PULLED
 
 __all__ = ["INCLUDES", "KNOWN", "LICENCES", "PULLED", "Address", "HubRow", "Pushed", "Upload", "listing", "pull",
            "push", "search"]

@@ -16,7 +16,7 @@ from cellapp.image_files import clean
 from cellapp.methods import METHODS, build
 from cellapp.polarity import BRIGHT, DARK, EITHER
 from cellapp.verify import EXAMPLES, TOLERANCE
-from cellapp.weights import Hub, Part, Weights
+from cellapp.weights import PULLED, Hub, Part, Weights
 
 NAME = "config.json"
 FORMAT = 1
@@ -24,7 +24,6 @@ MAX_CONFIG = 1_000_000                                       # bytes
 MAX_BYTES = 1_000_000_000                                    # of all files; the largest network here takes a quarter
 MAX_HEADER = 1_000_000                                       # bytes of a safetensors header; ours have 100,000
 MAX_SIDE = 10_000                                            # of any argument of a network
-PULLED = "hub/"                                              # begins the id of all weights that were pulled
 _TEXT = 1000                                                 # characters of a text
 _READS = {"normalisation": ("image z-score",), "polarity": (BRIGHT, DARK, EITHER)}
 
@@ -150,5 +149,5 @@ def judge(row: Weights, folder: Path) -> None:
     except WeightsError as error:
         raise _unfit(row.hub.repo, "build does not fit the method") from error
     if needed > row.bytes:                                   # a number takes a byte at least
-        raise HubError(f"{row.hub.repo}: its files are too small for a {row.method} network of the size that its "
+        raise HubError(f"{row.hub.repo}: its files are too small for the network {row.method} of the size that its "
                        f"{NAME} names; do not use this repository.")

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import disable_progress_bars, httpx, validate_repo_id
 from huggingface_hub.utils._http import default_client_factory  # with the hooks that offline mode needs
 
@@ -47,6 +48,7 @@ def _client():
 
 set_client_factory(_client)
 constants.HF_HUB_DISABLE_XET = True
+constants.DOWNLOAD_CHUNK_SIZE = 1 << 18                      # bytes between two looks at progress and stop
 disable_progress_bars()                                      # progress is told by bytes, to whoever asks for it
 
 
@@ -76,6 +78,15 @@ class Address:
 def hub() -> HfApi:
     """The client; the address of the Hub is huggingface_hub's own setting (``HF_ENDPOINT``)."""
     return HfApi(library_name="cellapp")
+
+
+def look(address: Address, token: Token, stop: Stop | None, files: bool = False) -> ModelInfo:
+    """What the Hub says of a repository, with the sizes and hashes of its files if ``files``."""
+    def call() -> ModelInfo:
+        return hub().model_info(address.repo, revision=address.revision, files_metadata=files, token=token,
+                                timeout=DEADLINES["timeout"])    # its default is to wait for ever
+
+    return patiently(call, stop)
 
 
 def checked_token(token: Token) -> Token:
@@ -208,5 +219,5 @@ def _of_status(status: int, repo: str, doing: str) -> HubError:
     return HubError(f"{repo}: the Hub refused the request ({status}); check name and token.")
 
 
-__all__ = ["Address", "Progress", "Stop", "Token", "check", "checked_token", "hub", "patiently",
+__all__ = ["Address", "Progress", "Stop", "Token", "check", "checked_token", "hub", "look", "patiently",
            "sentences"]

@@ -22,7 +22,7 @@ from huggingface_hub.utils import build_hf_headers
 from cellapp import hub_config
 from cellapp import weights as store
 from cellapp.errors import Cancelled, CellappError, HubError
-from cellapp.hub_net import Address, Progress, Stop, Token, check, checked_token, hub, patiently, sentences
+from cellapp.hub_net import Address, Progress, Stop, Token, check, checked_token, hub, look, patiently, sentences
 from cellapp.verify import verify
 from cellapp.weights import Hub, Weights
 
@@ -51,8 +51,7 @@ def pull(repo: str, *, token: Token = None, folder: Path | None = None, room: in
     """
     where, address, token = folder or store.folder(), Address.parse(repo), checked_token(token)
     with sentences(address.repo, "read"):
-        info = patiently(lambda: hub().model_info(address.repo, revision=address.revision, files_metadata=True,
-                                                  token=token), stop)
+        info = look(address, token, stop, files=True)
         source = Hub(repo=address.repo, revision=info.sha)
         row = hub_config.read(_config(info, source, token, stop), source)
         ready = hub_config.installed(row)

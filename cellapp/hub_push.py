@@ -13,7 +13,7 @@ from cellapp import hub_card, hub_config
 from cellapp import weights as store
 from cellapp.dots import Dots, write_dots
 from cellapp.errors import HubError
-from cellapp.hub_net import Address, Progress, Stop, Token, check, checked_token, hub, patiently, sentences
+from cellapp.hub_net import Address, Progress, Stop, Token, check, checked_token, hub, look, patiently, sentences
 from cellapp.train_jobs import Job, given_of
 from cellapp.weights import Hub, Weights
 
@@ -102,7 +102,7 @@ def push(weights_id: str, repo: str, *, token: Token = None, private: bool = Tru
     with sentences(address.repo, "write"):
         api = hub()
         patiently(lambda: api.create_repo(address.repo, private=private, exist_ok=True, token=token), stop)
-        there = patiently(lambda: api.model_info(address.repo, token=token), stop)
+        there = look(address, token, stop)
         _fits(there, private)
         sent = _Sent(uploads, progress, stop)
         names = {upload.path for upload in uploads}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
 MANIFEST = "manifest.json"
+PULLED = "hub/"                                              # begins the id of all weights pulled from the Hub
 MAX_FILE = 48_000_000                                        # bytes; larger weights are written in several files
 
 

@@ -3,7 +3,8 @@
 The client is the real one; this server imitates what it was seen to ask for. Repositories are commits of files named
 by their content, as on the Hub. `Server.faults` makes it fail: ``faults["PUT", "/_lfs/"] = [429, "cut"]`` answers the
 next two such requests so; a part of the path is enough. Kinds of faults: a status, "drop" (the connection is closed
-before an answer), "cut" (in the middle of it), "hang" (no answer for `HANG` s), "wrong" (other bytes of the same size).
+before an answer), "cut" (in the middle of it, or of the upload), "hang" (no answer for `HANG` s), "wrong" (other bytes
+of the same size).
 """
 
 import base64
@@ -119,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _any(self) -> None:
         self.path_, _, query = self.path.partition("?")
         self.path_, self.query = urllib.parse.unquote(self.path_), urllib.parse.parse_qs(query)
-        self.server.log.append(f"{self.command} {self.path}")
+        self.server.log.append(" ".join(filter(None, (self.command, self.path, self.headers.get("Range")))))
         self.fault = next((faults.pop(0) for (method, part), faults in self.server.faults.items()
                            if faults and method == self.command and part in self.path_), None)
         for part in [part for part in self.server.before if part in self.path_]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 from streamlit.testing.v1 import AppTest
 
-from cellapp import train_jobs, train_queue
+from cellapp import train_queue
 from cellapp import weights as store
 from cellapp.dots import Dots, write_dots
 from cellapp.simulate import simulate
@@ -159,10 +159,9 @@ def test_train_reload_and_use(ready):
     assert not count.error
     stranger = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120).run()
     assert "own/my-cells" not in next(s for s in stranger.selectbox if s.key == "weights").options
-    from cellapp.ui.fine_tune_result import _packed
+    from cellapp.ui.weights_zip import packed
 
-    job = train_jobs.jobs(space.trainings)[0]
-    with zipfile.ZipFile(io.BytesIO(_packed(job.spec()))) as box:
+    with zipfile.ZipFile(io.BytesIO(packed(store.find("own/my-cells", space.weights), space.weights))) as box:
         box.extractall(space.folder / "taken away")
     assert np.isfinite(store.read_state(store.find("own/my-cells", space.folder / "taken away"),
                                         space.folder / "taken away")["head.weight"].numpy()).all()

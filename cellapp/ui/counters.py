@@ -5,15 +5,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from cellapp import weights as store
-from cellapp.train_spec import OWN
 
 _lock = threading.Lock()
 
 
 def load_counter(row: store.Weights, space=None):
-    """The counter of a manifest row, installed or trained in this workspace; loaded once for all sessions, read-only.
-    """
-    where = space.weights if space is not None and row.id.startswith(OWN) else None
+    """The counter of a manifest row, installed or of this workspace; loaded once for all sessions, read-only."""
+    where = store.home(row, space.weights) if space is not None else None
     with _lock:                                              # two visitors at once load it once
         return _load(row.id, row.sha256, where)
 

@@ -154,7 +154,7 @@ def _start(desk: Desk, data: Data, config: TrainingConfig, minutes: float | None
                           input={"cell_diameter": 10.0}, map_scale=METHODS[config.method].map_scale)
         job = train_jobs.create(
             space.trainings, data.given, data.sides, **about, start=start.id if start else None,
-            start_folder=space.weights if start and start.id.startswith(OWN) else None, out_folder=space.weights,
+            start_folder=store.home(start, space.weights) if start else None, out_folder=space.weights,
             config=config.model_dump(), minutes=minutes, diameter=data.diameter, device=pick_device("auto").type,
             threads=usual_threads())
         job.start()

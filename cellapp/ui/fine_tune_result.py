@@ -1,12 +1,9 @@
 """How a training ended: what it gained, told honestly; the new weights to use and to take away."""
 
-import io
-import zipfile
 from pathlib import Path
 
 import streamlit as st
 
-from cellapp import weights as store
 from cellapp.agreement import FEWEST, Line, figures, number
 from cellapp.errors import CellappError
 from cellapp.figure_training import before_after
@@ -15,8 +12,9 @@ from cellapp.train_spec import Spec
 from cellapp.ui import visit
 from cellapp.ui.fine_tune_run import charts
 from cellapp.ui.text import plain
+from cellapp.ui.weights_zip import packed
 
-_COUNT = Path(__file__).resolve().parents[2] / "pages" / "count.py"
+_PAGES = Path(__file__).resolve().parents[2] / "pages"
 
 
 def show(job: Job, state: State, narrow: bool) -> None:
@@ -29,20 +27,26 @@ def show(job: Job, state: State, narrow: bool) -> None:
         icon = ":material/info:" if state.phase == "cancelled" else ":material/warning:"
         (st.info if state.phase == "cancelled" else st.warning)(plain(state.message), icon=icon)
     with st.container(horizontal=True):
-        if state.phase == "done":
+        row = visit.rows().get(state.weights)
+        if state.phase == "done" and row is None:
+            st.caption("These weights have been deleted on the page Weights.")
+        elif state.phase == "done":
             st.button("Use on the Count page", type="primary", icon=":material/pin:", key="tune-use",
                       on_click=_use, args=(state.weights,))
-            st.download_button("Download weights", lambda: _packed(spec), f"{spec.id.replace('/', '--')}.zip",
-                               "application/zip", key="tune-download", on_click="ignore", icon=":material/download:",
+            st.download_button("Download weights", lambda: packed(row, spec.out_folder),
+                               f"{spec.id.replace('/', '--')}.zip", "application/zip", key="tune-download",
+                               on_click="ignore", icon=":material/download:",
                                help="A zip of the safetensors file and its manifest row: a folder that CELLAPP_WEIGHTS "
                                     "can name.")
+            st.button("Push to the Hub", icon=":material/cloud_upload:", key="tune-push", on_click=_push,
+                      args=(state.weights,), help="On the page Weights: first it lists what would leave this server.")
         else:
             st.button("Resume", type="primary", icon=":material/play_arrow:", key="tune-resume", on_click=_resume,
                       args=(job,), help="Goes on after the last epoch that is kept.")
         st.button("Train again", icon=":material/replay:", key="tune-again", on_click=_again,
                   help="With other images or settings; these weights stay.")
-    if st.session_state.pop("tune used", False):
-        st.switch_page(_COUNT)
+    if page := st.session_state.pop("tune next page", None):
+        st.switch_page(_PAGES / page)
     progress = job.progress()
     if progress:
         with st.expander("How it went", icon=":material/show_chart:"):
@@ -95,7 +99,12 @@ def _verdict(maes: dict, n: int, spec: Spec) -> str:
 def _use(name: str) -> None:
     st.session_state["weights"] = name
     visit.keep("weights")
-    st.session_state["tune used"] = True
+    st.session_state["tune next page"] = "count.py"
+
+
+def _push(name: str) -> None:
+    st.session_state["push"] = name
+    st.session_state["tune next page"] = "weights.py"
 
 
 def _resume(job: Job) -> None:
@@ -107,13 +116,3 @@ def _resume(job: Job) -> None:
 
 def _again() -> None:
     st.session_state["tune again"] = True
-
-
-def _packed(spec: Spec) -> bytes:
-    row = store.find(spec.id, spec.out_folder)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as box:
-        box.writestr(store.MANIFEST, f"[{row.model_dump_json(indent=2)}]\n")
-        for part in row.files:
-            box.writestr(part.file, store.verified_bytes(row, part, spec.out_folder))
-    return out.getvalue()

@@ -58,10 +58,11 @@ def space():
 
 
 def rows() -> dict:
-    """The rows of all weights that this visitor can use, by their id: the installed ones, then those trained here."""
+    """The rows of all weights that this visitor can use, by their id: the installed ones, then those trained or pulled
+    here."""
     installed = store.manifest()
     own = store.manifest(space().weights) if space() is not None else {}
-    return installed | {name: row for name, row in own.items() if name.startswith(OWN)}
+    return installed | {name: row for name, row in own.items() if name.startswith((OWN, store.PULLED))}
 
 
 def begin():
@@ -131,10 +132,11 @@ def farewell() -> None:
 
 def _delete() -> None:
     from cellapp import train_jobs
-    from cellapp.ui import canvas, count_questions, jobs
+    from cellapp.ui import canvas, count_questions, jobs, weights_jobs
 
     try:
         jobs.cancel(space().id)
+        weights_jobs.cancel(space().id)
         for job in train_jobs.jobs(space().trainings):
             if job.state().working:
                 job.ask("cancel")
