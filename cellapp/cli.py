@@ -7,7 +7,15 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from cellapp import DEFAULT_WEIGHTS, commands, commands_count, commands_hub, commands_train
+from cellapp import (
+    DEFAULT_WEIGHTS,
+    commands,
+    commands_benchmark,
+    commands_calibrate,
+    commands_count,
+    commands_hub,
+    commands_train,
+)
 from cellapp.errors import CellappError
 
 
@@ -57,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _command(verbs, "methods", commands.methods, "list the methods")
 
-    weights = verbs.add_parser("weights", help="list, verify or describe the weights on this machine; the Hub",
+    weights = verbs.add_parser("weights", help="list, verify, describe or calibrate the weights here; the Hub",
                                description="The weights on this machine, and those on the Hugging Face Hub.")
     _weights(weights.add_subparsers(required=True, metavar="ACTION"))
     _command(verbs, "verify", commands.verify, "count the known answer of all weights")
@@ -101,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     _flags(train, Options, ("pages", "z", "frame"))
     _device(train)
 
+    _benchmark(verbs)
+
     simulate = _command(verbs, "simulate", commands.simulate, "make images with known dots")
     simulate.add_argument("--preset", choices=PRESETS, required=True)
     simulate.add_argument("-n", type=_from(1), default=1, help="number of images (default: 1)")
@@ -111,6 +121,44 @@ def _parser() -> argparse.ArgumentParser:
     dots = verbs.add_parser("dots", help="convert files of dots", description="Files of dots: one dot, one cell.")
     _convert(dots.add_subparsers(required=True, metavar="ACTION"))
     return parser
+
+
+def _benchmark(verbs) -> None:
+    from cellapp.benchmark_protocols import PROTOCOLS, SETS
+    from cellapp.commands_benchmark import OWN
+    from cellapp.methods import METHODS, Options
+    from cellapp.training import TrainingConfig
+
+    parser = _command(verbs, "benchmark", commands_benchmark.benchmark,
+                      "measure weights and networks that learn, as the papers do or on your own images")
+    parser.add_argument("set", choices=[*SETS, OWN], help="a labelled set, or images of your own")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR",
+                        help="its folder: " + "; ".join(f"{row.name}: {row.layout}" for row in SETS.values()))
+    parser.add_argument("--dots", type=Path, metavar="DIR", help="of your own images (default: beside them)")
+    parser.add_argument("--split", type=Path, metavar="CSV",
+                        help="of your own images: the columns image and split (train, val or test)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="; ".join(
+        f"{row.name}: {row.title}" for row in PROTOCOLS.values()) + " (default: as the set's papers)")
+    parser.add_argument("--weights", action="append", default=[], metavar="ID",
+                        help="measure these as they are; may be given again (default, without --method: "
+                             f"{DEFAULT_WEIGHTS})")
+    parser.add_argument("--method", action="append", default=[], choices=METHODS,
+                        help="train this network in each draw; may be given again")
+    parser.add_argument("--start", metavar="ID", help="weights that the --method begins with (default: from scratch)")
+    parser.add_argument("--build", type=_setting, action="append", default=[], metavar="NAME=NUMBER",
+                        help="an argument of the network, such as side=64")
+    parser.add_argument("--n-train", type=_from(0), default=0, help="images to learn from in each draw")
+    parser.add_argument("--n-val", type=_from(0), default=0,
+                        help="images to choose the epoch with (default: as many as --n-train)")
+    parser.add_argument("--n-test", type=_from(1), help="images to test (default: as the set's papers; a quarter)")
+    parser.add_argument("--draws", type=_from(1), default=1, help="divisions to repeat it with (default: 1)")
+    parser.add_argument("--seed", type=_from(0), default=0, help="of the first draw; the others follow (default: 0)")
+    parser.add_argument("--distance", type=float, help="px between a cell and its dot (default: half the diameter)")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+                        help="folder of the run, which goes on there (default: runs/benchmark-SET)")
+    _flags(parser, Options)
+    _flags(parser, TrainingConfig, tuple(n for n in TrainingConfig.model_fields if n not in ("method", "seed")))
+    _device(parser)
 
 
 def _convert(actions) -> None:
@@ -146,6 +194,21 @@ def _weights(actions) -> None:
     describe.add_argument("--rescale", action="store_true", help="training brought them to its scale")
     describe.add_argument("--upright", action="store_true", help="training turned dark ones into their negatives")
     _flags(describe, Options, ("pages", "z", "frame"))
+    calibrate = _command(actions, "calibrate", commands_calibrate.calibrate,
+                         "give the counts intervals, from the errors on images of known counts")
+    calibrate.add_argument("id", metavar="ID", help="the weights")
+    _folder(calibrate, required=False)
+    calibrate.add_argument("--preset", choices=PRESETS, help="images simulated with this preset instead of a folder")
+    calibrate.add_argument("--not-learnt", action="store_true",
+                           help="leave out those images of the folder that the training of these weights drew from it "
+                                "(give the --include, --exclude, --table and --where of that training)")
+    calibrate.add_argument("-n", type=_from(1), default=100, help="at most so many images (default: 100)")
+    calibrate.add_argument("--seed", type=_from(0), default=1, help="of the draw, or of the simulator (default: 1)")
+    calibrate.add_argument("--level", type=_share, default=0.95, help="share of true counts that the intervals are to "
+                                                                      "hold (default: 0.95, from 19 images on)")
+    calibrate.add_argument("--data-name", help="how the manifest names the images")
+    _flags(calibrate, Options, ("channel", "cell_diameter", "pages", "z", "frame", "polarity", "quick"))
+    _device(calibrate)
 
     pull = _command(actions, "pull", commands_hub.pull, "download weights from the Hugging Face Hub and check them")
     pull.add_argument("repo", metavar="REPO", help="user/repo or user/repo@revision")
@@ -175,6 +238,17 @@ def _from(least: int):
         return int(text)
 
     return whole_number
+
+
+def _share(text: str) -> float:
+    """A number between 0.5 and 0.99."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0.5 <= share <= 0.99:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0.5 to 0.99")
+    return share
 
 
 def _shape(text: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 The bytes of a file travel with its task, for workers share no disk with this machine; only a window of tasks is under
 way at a time. When a worker dies, Dask gives its tasks to another one; here every image has one place in the order, so
 none is lost and none doubled. Every worker loads the weights itself and counts only with the same version of cellapp
-and the same sha256.
+and the same digest.
 
 Who may be connected to: `cellapp.dask_client`.
 """
@@ -41,7 +41,7 @@ class _Job:
     """What the workers need besides the image; plain values, so that any version of cellapp can read it."""
 
     weights: str
-    sha256: str
+    digest: str
     version: str
     options: dict
     regions: tuple[dict, ...]
@@ -50,8 +50,8 @@ class _Job:
 
     @property
     def wanted(self) -> tuple[str, str]:
-        """The version of cellapp and the sha256 of the weights."""
-        return self.version, self.sha256
+        """The version of cellapp and the digest of the weights."""
+        return self.version, self.digest
 
 
 @dataclass
@@ -68,7 +68,7 @@ def count_on_cluster(todo: list[Input], weights_id: str, options: Options, *, re
                      device: str, maps: bool, progress: BatchProgress | None) -> Iterator[Result]:
     """As `count_many`, by the workers of the scheduler at ``address``, such as ``tcp://10.0.0.5:8786``."""
     row = store.find(weights_id)
-    job = _Job(row.id, row.sha256, __version__, options.model_dump(mode="json"),
+    job = _Job(row.id, row.digest, __version__, options.model_dump(mode="json"),
                tuple(region.to_dict() for region in regions), device, maps)
     client = connect(address)
     try:
@@ -192,7 +192,7 @@ def count_here(data: bytes, name: str, job: _Job) -> Result:
         raise ClusterError(f"the worker {problem}")
     options = Options(**job.options)
     one = Input(name, name, len(data), lambda: data)
-    result = count_read(read_input(one, options), _counter(job.weights, job.sha256, job.device), options,
+    result = count_read(read_input(one, options), _counter(job.weights, job.digest, job.device), options,
                         tuple(Region.from_dict(region) for region in job.regions))
     return _light(result, job.maps)
 
@@ -209,12 +209,12 @@ def _light(result: Result, maps: bool) -> Result:
 _loading = threading.Lock()
 
 
-def _counter(weights_id: str, sha256: str, device: str) -> Counter:
+def _counter(weights_id: str, digest: str, device: str) -> Counter:
     """The weights, loaded once in a worker, however many threads it has."""
     with _loading:
-        return _loaded(weights_id, sha256, device)
+        return _loaded(weights_id, digest, device)
 
 
 @lru_cache(maxsize=4)
-def _loaded(weights_id: str, sha256: str, device: str) -> Counter:
+def _loaded(weights_id: str, digest: str, device: str) -> Counter:
     return load(weights_id, device)

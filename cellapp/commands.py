@@ -14,7 +14,7 @@ from cellapp.errors import CellappError
 
 
 def declared(model: type[BaseModel], given: argparse.Namespace) -> BaseModel:
-    values = {name: getattr(given, name) for name in model.model_fields if getattr(given, name) is not None}
+    values = {name: getattr(given, name) for name in model.model_fields if getattr(given, name, None) is not None}
     try:
         return model(**values)
     except ValidationError as error:

@@ -19,10 +19,11 @@ def train(given: argparse.Namespace) -> int:
     import torch
 
     from cellapp.checkpoint import best_state
+    from cellapp.data import seen, typical_diameter
     from cellapp.methods import find_method
     from cellapp.training import TrainingConfig
     from cellapp.training import train as run
-    from cellapp.verify import check_publishable, publish
+    from cellapp.verify import calibrated, check_publishable, publish
 
     config = declared(TrainingConfig, given)
     if (given.preset is None) == (given.images is None):
@@ -41,7 +42,7 @@ def train(given: argparse.Namespace) -> int:
     learn, choose, name = _sets(given, config.seed)
     build = dict(given.build) or (start.build if start else {})
     about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
-             "build": build, **_seen(learn, given.cell_diameter or _diameter(learn), given.upright),
+             "build": build, **seen(learn, given.cell_diameter or typical_diameter(learn), given.upright),
              "map_scale": method.map_scale, "trained_on": given.data_name or name,
              "parent": "ImageNet" if given.imagenet else given.start, "licence": given.licence,
              "training": config.model_dump() | {"n_train": len(learn), "n_val": len(choose)}}
@@ -62,8 +63,9 @@ def train(given: argparse.Namespace) -> int:
                            f"step; give a smaller --batch or --crop, and another --run than {folder}.") from error
     best, settings = best_state(folder)
     row = publish(best, given.example, **about, settings=settings)
+    row, sure = calibrated(row, choose)
     files = ", ".join(str(store.folder() / part.file) for part in row.files)
-    show(given, row.model_dump(mode="json"), f"{row.id}: saved as {files}")
+    show(given, row.model_dump(mode="json"), f"{row.id}: saved as {files}\n{sure}")
     return 0
 
 
@@ -75,7 +77,7 @@ def _sets(given: argparse.Namespace, seed: int) -> tuple[list, list, str]:
         total = sets.simulated(given.preset, given.n_train + given.n_val, seed)
         name = f"{given.n_train} images of the simulator preset {given.preset}"
     else:
-        total = _folder(given)
+        total = read_dotted(given)
         name = f"{given.n_train} images of {given.images.name}"
     if given.val_include:
         chosen = [any(fnmatch(item.name, p) for p in given.val_include) for item in total]
@@ -94,7 +96,7 @@ def _sets(given: argparse.Namespace, seed: int) -> tuple[list, list, str]:
     return learn, choose, name
 
 
-def _folder(given: argparse.Namespace, channel: str = "auto") -> list:
+def read_dotted(given: argparse.Namespace, channel: str = "auto") -> list:
     """The images of ``--images`` with their dots, or with the counts of ``--table`` where there are no dots."""
     from cellapp import data as sets
 
@@ -108,26 +110,6 @@ def _folder(given: argparse.Namespace, channel: str = "auto") -> list:
     return sets.read_folder(given.images, given.dots, table=table, **rules)
 
 
-def _diameter(learn: list) -> float:
-    from cellapp.data import typical_diameter
-
-    return typical_diameter(learn)
-
-
-SUMMARISED = 300                                             # training images are enough to know what they look like
-
-
-def _seen(learn: list, diameter: float, turned: bool) -> dict:
-    """What a row says of the images its weights learn from; ``turned``: dark cells were made bright before."""
-    from cellapp.likeness import summarise
-    from cellapp.polarity import BRIGHT, of_images, upright
-
-    some = learn[:SUMMARISED]
-    polarity = BRIGHT if turned else of_images(item.image for item in some)
-    return {"input": {"cell_diameter": diameter, "polarity": polarity, "negatives": turned},
-            "summary": summarise(((upright(item.image), item.colour) for item in some), diameter)}
-
-
 def describe(given: argparse.Namespace) -> int:
     """Keep in a row what its training images look like: those of a folder, or of the simulator as training makes them.
     """
@@ -136,17 +118,17 @@ def describe(given: argparse.Namespace) -> int:
     row = store.find(given.id)
     if (given.preset is None) == (given.images is None):
         raise CellappError("Give either --preset (simulated images) or --images (the folder of the training images).")
-    data = sets.simulated(given.preset, given.n, 0) if given.preset else sets.drawn(_folder(given), given.n, 0)
+    data = sets.simulated(given.preset, given.n, 0) if given.preset else sets.drawn(read_dotted(given), given.n, 0)
     if given.size:
         data = [sets.resized(item, given.size) for item in data]
     if given.rescale:
         data = [sets.rescaled(item, row.input.cell_diameter) for item in data]
     if given.upright:
         data = [sets.uprighted(item) for item in data]
-    seen = _seen(data, row.input.cell_diameter, given.upright)
+    found = sets.seen(data, row.input.cell_diameter, given.upright)
     row = store.find(given.id)                              # other rows, and this one, may have changed meanwhile
-    read = row.input.model_copy(update={name: seen["input"][name] for name in ("polarity", "negatives")})
-    row = row.model_copy(update={"input": read, "summary": seen["summary"]})
+    read = row.input.model_copy(update={name: found["input"][name] for name in ("polarity", "negatives")})
+    row = row.model_copy(update={"input": read, "summary": found["summary"]})
     store.replace(row)
     ranges = row.summary.model_dump(exclude={"images"}) if row.summary else {}
     show(given, row.model_dump(mode="json"), f"{row.id}: {read.polarity}, {len(data)} images; " + ", ".join(
@@ -161,7 +143,7 @@ def evaluate(given: argparse.Namespace) -> int:
 
     options = declared(Options, given)
     counter = load(given.weights, given.device)
-    data = _folder(given, options.channel)
+    data = read_dotted(given, options.channel)
     if given.size:
         data = [resized(item, given.size) for item in data]
     tally = Tally(counter.weights.settings.threshold, given.distance)

@@ -16,9 +16,9 @@ def square_crops(samples: list[Sample], rng: np.random.Generator, config: "Train
                  whole: bool) -> tuple[np.ndarray, np.ndarray]:
     """Crops at random places, turned by a multiple of 90° and mirrored, with gain and offset jitter.
 
-    Images smaller than a crop are mirrored at the bottom and the right, with their targets. In the stage of whole images
-    the crop is the largest square all images hold (at most `LARGEST`, and no smaller than before), and the batch shrinks
-    so that a step reads about as many pixels.
+    Images smaller than a crop are mirrored at the bottom and the right, with their targets. In the stage of whole
+    images the crop is the largest square all images hold (at most `LARGEST`, and no smaller than before), and the batch
+    shrinks so that a step reads about as many pixels.
 
     Returns
     -------

@@ -41,13 +41,13 @@ def no_workers(address: str) -> ClusterError:
 
 
 def about(weights_id: str | None) -> tuple[str, str | None]:
-    """On a worker: its version of cellapp, and the sha256 of its weights of this id."""
+    """On a worker: its version of cellapp, and the digest of its weights of this id."""
     row = store.manifest().get(weights_id)
-    return __version__, row and row.sha256
+    return __version__, row and row.digest
 
 
 def unfit(weights_id: str | None, wanted: tuple[str, str | None], found: tuple[str, str | None]) -> str:
-    """Why a worker with ``found`` (version, sha256) would give other numbers than ``wanted``; "" where it would not."""
+    """Why a worker with ``found`` (version, digest) would give other numbers than ``wanted``; "" where it would not."""
     if found[0] != wanted[0]:
         return f"has cellapp {found[0]}, not {wanted[0]}; install {wanted[0]} there."
     if wanted[1] and found[1] is None:

@@ -13,8 +13,8 @@ from cellapp.axes import USUAL, Choice
 from cellapp.dots import IMAGE_SUFFIXES, Match, check_dots, image_files, pair_report, pick, read_dots_file, read_labels
 from cellapp.errors import DotsError
 from cellapp.image import plane, read_image
-from cellapp.likeness import colour
-from cellapp.polarity import upright
+from cellapp.likeness import colour, summarise
+from cellapp.polarity import BRIGHT, of_images, upright
 from cellapp.scale import choose_scale, resize, resize_labels, suggest_diameter
 from cellapp.simulate import simulate
 
@@ -175,10 +175,29 @@ def split(data: list[Dotted], n_train: int, n_val: int, seed: int) -> tuple[list
     return [data[i] for i in order[:n_train]], [data[i] for i in order[n_train : n_train + n_val]]
 
 
+def not_learnt(data: list[Dotted], n_train: int, seed: int) -> list[Dotted]:
+    """What `split` of the same images with the same numbers did not give to the training."""
+    return [data[i] for i in np.random.default_rng(seed).permutation(len(data))[n_train:]]
+
+
 def drawn(data: list[Dotted], n: int, seed: int) -> list[Dotted]:
     """``n`` different images by a seeded shuffle; all of them where there are not so many."""
     order = np.random.default_rng(seed).permutation(len(data))
     return [data[i] for i in order[:n]]
+
+
+SUMMARISED = 300                                             # training images are enough to know what they look like
+
+
+def seen(learn: list[Dotted], diameter: float, turned: bool = False) -> dict:
+    """What a manifest row says of the images its weights learn from: ``input`` and ``summary``.
+
+    turned : dark cells were made bright before
+    """
+    some = learn[:SUMMARISED]
+    polarity = BRIGHT if turned else of_images(item.image for item in some)
+    return {"input": {"cell_diameter": diameter, "polarity": polarity, "negatives": turned},
+            "summary": summarise(((upright(item.image), item.colour) for item in some), diameter)}
 
 
 def typical_diameter(data: list[Dotted]) -> float:

@@ -37,6 +37,14 @@ class WeightsError(CellappError):
     """Weights that are missing, damaged, or of another network than the one asked for."""
 
 
+class BenchmarkError(CellappError):
+    """A labelled set that is not laid out as its benchmark needs it, or too small for what is asked."""
+
+
+class CalibrationError(CellappError):
+    """Too few images of known counts for an interval."""
+
+
 class TrainingError(CellappError):
     """Training that cannot start, or that cannot go on."""
 

@@ -67,6 +67,8 @@ def read(content: bytes, hub: Hub) -> Weights:
     scores = tuple(score.model_copy(update={"data": clean(score.data, _TEXT), "command": ""}) for score in row.scores)
     texts = {name: clean(getattr(row, name), _TEXT) for name in ("trained_on", "licence")}
     parent = None if row.parent is None else clean(row.parent, 120)
+    if (known := row.calibration) is not None:
+        texts["calibration"] = known.model_copy(update={"data": clean(known.data, _TEXT), "how": clean(known.how, 40)})
     return row.model_copy(update={"scores": scores, "parent": parent, **texts,
                                   "title": f"{clean(row.title, 120) or row.method} · {hub.repo}"})
 

@@ -111,11 +111,16 @@ class Look:
     colour: float
     notes: tuple[str, ...] = ()
 
+    def traits(self, row: Weights) -> Traits | None:
+        """What it looks like at the scale of ``row``; None where no images are known to compare it with."""
+        if row.summary is None and row.calibration is None:
+            return None
+        plane = bright(self.plane, self.seen.dark != self.seen.turned)
+        return traits(plane, row.input.cell_diameter, self.colour)
+
     def unlike(self, row: Weights) -> tuple[str, ...]:
         """What this image has and no training image of ``row`` had; see `unlike`."""
-        plane = bright(self.plane, self.seen.dark != self.seen.turned)
-        own = traits(plane, row.input.cell_diameter, self.colour) if row.summary else None
-        return unlike(row, own, self.seen, self.scale.diameter)
+        return unlike(row, self.traits(row), self.seen, self.scale.diameter)
 
 
 def unlike(row: Weights, own: Traits | None, seen: Seen, diameter: float | None = None) -> tuple[str, ...]:
@@ -138,31 +143,40 @@ def unlike(row: Weights, own: Traits | None, seen: Seen, diameter: float | None 
     return tuple(found[:MOST])
 
 
+@dataclass(frozen=True)
+class Departure:
+    """A trait that lies clearly outside its range: what the image is, in words, the trait's name and its unit."""
+
+    what: str
+    name: str
+    unit: float = 1.0
+    sign: str = ""
+
+
 def _outside(summary: Summary, own: Traits) -> list[str]:
-    """A sentence for each trait that lies clearly outside its range; how clearly is chosen so that images of the same
-    kind get none (``python -m benchmarks.likeness``)."""
+    """A sentence for each departure from the training."""
     found = []
-
-    def said(what: str, name: str, unit: float = 1.0, sign: str = "") -> None:
-        low, _, high = (f"{unit * v:.2g}" for v in getattr(summary, name))
-        found.append(f"{what} than the images these weights were trained on ({_called[name]} "
-                     f"{unit * getattr(own, name):.2g}{sign}; training {low} to {high}{sign}): trust this count less.")
-
-    if own.colour > 2 * summary.colour[2] + 0.003:
-        said("More colours", "colour", 100, " %")
-    if own.sharpness < summary.sharpness[0] / 1.25:
-        said("Blurrier", "sharpness")
-    if own.sharpness > summary.sharpness[2] * 1.25:
-        said("Sharper", "sharpness")
-    if own.grain > 1.5 * summary.grain[2] + 0.01:
-        said("Grainier", "grain", 100, " %")
-    if own.saturation > summary.saturation[2] + 0.02:
-        said("More overexposed", "saturation", 100, " %")
-    if own.coverage > 1.25 * summary.coverage[2] + 0.05:
-        said("Fuller", "coverage", 100, " %")
-    if own.ground > summary.ground[2] + 0.15:
-        said("Brighter in its ground", "ground", 100, " %")
+    for d in departures(summary, own):
+        low, _, high = (f"{d.unit * v:.2g}" for v in getattr(summary, d.name))
+        found.append(f"{d.what} than the images these weights were trained on ({_called[d.name]} "
+                     f"{d.unit * getattr(own, d.name):.2g}{d.sign}; training {low} to {high}{d.sign}): trust this "
+                     "count less.")
     return found
+
+
+def departures(summary: Summary, own: Traits) -> list[Departure]:
+    """Which traits lie clearly outside their ranges; how clearly is chosen so that images of the same kind have none
+    (``python -m benchmarks.likeness``)."""
+    found = (
+        (own.colour > 2 * summary.colour[2] + 0.003, Departure("More colours", "colour", 100, " %")),
+        (own.sharpness < summary.sharpness[0] / 1.25, Departure("Blurrier", "sharpness")),
+        (own.sharpness > summary.sharpness[2] * 1.25, Departure("Sharper", "sharpness")),
+        (own.grain > 1.5 * summary.grain[2] + 0.01, Departure("Grainier", "grain", 100, " %")),
+        (own.saturation > summary.saturation[2] + 0.02, Departure("More overexposed", "saturation", 100, " %")),
+        (own.coverage > 1.25 * summary.coverage[2] + 0.05, Departure("Fuller", "coverage", 100, " %")),
+        (own.ground > summary.ground[2] + 0.15, Departure("Brighter in its ground", "ground", 100, " %")),
+    )
+    return [departure for there, departure in found if there]
 
 
 _called = {"colour": "a second colour's share", "sharpness": "sharpness", "grain": "noise", "coverage": "covered",

@@ -19,6 +19,7 @@ from torch import nn
 
 from cellapp import weights as store
 from cellapp.axes import Choice
+from cellapp.calibration import LEVEL, interval, outside
 from cellapp.density import resize_map
 from cellapp.errors import WeightsError
 from cellapp.families.density_maps import DensityMaps
@@ -29,7 +30,7 @@ from cellapp.families.redundant import RedundantCounts
 from cellapp.families.segmentation import Segmentation
 from cellapp.family import Call, Family, Progress, Reading
 from cellapp.image import Image, plane
-from cellapp.likeness import Look, colour
+from cellapp.likeness import Look, Traits, colour, unlike
 from cellapp.networks.count_ception import WINDOW, CountCeption
 from cellapp.networks.fcn import FCN
 from cellapp.networks.fcrn import FCRNA, FCRNB
@@ -226,7 +227,11 @@ class Counter:
         else:
             prediction = on_the_image(reading, image.shape)
             notes += [view.scale.note] if view.scale.factor != 1 else []
-            prediction = replace(prediction, doubts=(*view.unlike(self.weights), *doubts(prediction)))
+            own = view.traits(self.weights)
+            prediction, note = self._sure(prediction, view, own, options)
+            notes += [note] if note else []
+            unlike_training = unlike(self.weights, own, view.seen, view.scale.diameter)
+            prediction = replace(prediction, doubts=(*unlike_training, *doubts(prediction)))
         return replace(prediction, method=self.method.name, weights=self.weights.id, device=self.device.type,
                        cell_diameter=view.scale.diameter, polarity=view.seen.cells, seconds=time.perf_counter() - begin,
                        notes=tuple(notes))
@@ -242,6 +247,17 @@ class Counter:
                              why="as given" if options.cell_diameter else "as in the images these weights learnt from")
         notes = (*([f"Channel read: {note}."] if note else []), *([seen.note] if seen.note else []))
         return Look(resize(bright(grey, seen.turned), scale.factor), seen, scale, colour(image, options.channel), notes)
+
+    def _sure(self, prediction: Prediction, view: Look, own: Traits | None,
+              options: Options) -> tuple[Prediction, str]:
+        """With the calibrated interval in the place of the network's own; without any, and why, where it does not hold.
+        """
+        known = self.weights.calibration
+        if known is None:
+            return prediction, ""
+        if note := outside(self.weights, prediction.count, view, own, options.stride):
+            return replace(prediction, interval=None), note
+        return replace(prediction, interval=interval(known, prediction.count, prediction.sd)), ""
 
     def _read(self, grey: np.ndarray, options: Options, progress: Progress | None) -> Reading | None:
         normal = self.method.family.normalise(grey)
@@ -272,7 +288,6 @@ def fast(method: Method, network: nn.Module, device: torch.device) -> nn.Module:
     return method.family.compile(network, device).eval().requires_grad_(False)
 
 
-LEVEL = 0.95
 WITHIN = 1.959964                                            # standard deviations of a Gaussian that hold 95 %
 
 
@@ -293,7 +308,7 @@ def on_the_image(reading: Reading, shape: tuple[int, int]) -> Prediction:
     if reading.sd is None:
         return prediction
     low, high = prediction.count - WITHIN * reading.sd, prediction.count + WITHIN * reading.sd
-    return replace(prediction, interval=Interval(max(0.0, low), max(0.0, high), LEVEL, "aleatoric"))
+    return replace(prediction, sd=reading.sd, interval=Interval(max(0.0, low), max(0.0, high), LEVEL, "aleatoric"))
 
 
 def build(row: store.Weights) -> nn.Module:

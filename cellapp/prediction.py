@@ -59,6 +59,7 @@ class Prediction:
     views : further maps by the names of `VIEWS`, float32, on the grid of the image; "redundant" is larger by the same
         rim on every side
     interval : None where neither network nor calibration gives one
+    sd : standard deviation of the count, in cells, where the network states one; not calibrated
     method, weights : names in METHODS and in the manifest
     cell_diameter : px of the image, given by the user or estimated; None if unknown
     polarity : "bright" or "dark" cells, given by the user or found in the image; "" where it could not be told
@@ -74,6 +75,7 @@ class Prediction:
     labels: np.ndarray | None = None
     views: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     interval: Interval | None = None
+    sd: float | None = None
     method: str = ""
     weights: str = ""
     cell_diameter: float | None = None

@@ -36,18 +36,18 @@ _NOTE = "worker.json"
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What a worker must have, in plain values; ``sha256`` is None where it needs no installed weights."""
+    """What a worker must have, in plain values; ``digest`` is None where it needs no installed weights."""
 
     version: str
     weights: str | None
-    sha256: str | None
+    digest: str | None
 
 
 def watch(job: Job, spec: Spec, address: str, queue: Path | None = None) -> int:
     """Let a worker of the scheduler at ``address`` work on a job, and wait for its end; 0 if new weights were made."""
     line = Line(job.folder, QUEUE)
     installed = spec.start if spec.start_folder is None else None
-    wanted = _Wanted(__version__, installed, store.find(installed).sha256 if installed else None)
+    wanted = _Wanted(__version__, installed, store.find(installed).digest if installed else None)
     ticket = train_queue.Ticket(queue or train_queue.default_root(), QUEUE, job.name)
 
     def wait() -> None:
@@ -138,7 +138,7 @@ _one_at_a_time = threading.Lock()
 def train_here(folder: str, wanted: _Wanted) -> None:
     """On a worker: train, and say in the folder how it ended. On which device is the worker's own matter."""
     job = Job(Path(folder))
-    if problem := unfit(wanted.weights, (wanted.version, wanted.sha256), about(wanted.weights)):
+    if problem := unfit(wanted.weights, (wanted.version, wanted.digest), about(wanted.weights)):
         raise ClusterError(f"{_own_address()}: this worker {problem}")
     if not (job.folder / "job.json").is_file():
         raise ClusterError(f"{_own_address()}: this worker does not see {folder}; let CELLAPP_WORKSPACES name a folder "

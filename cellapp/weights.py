@@ -118,6 +118,27 @@ class Hub(_Row):
     revision: str = Field(pattern=r"^[0-9a-f]{40}$")
 
 
+class Calibration(_Row):
+    """How far counts are off on images of known counts, from which `cellapp.calibration` makes intervals.
+
+    how : "split", from images that were not learnt from
+    quantile : the interval reaches so many times the spread to both sides of the count
+    spread : a, b, c of spread² = a + b · count + c · count², in cells; None is the network's own standard deviation
+    counts : smallest and largest true count among the images; summary : what they look like
+    turned : some of them were read as negatives
+    """
+
+    level: float = Field(gt=0, lt=1)
+    images: int = Field(ge=1)
+    data: str
+    how: str
+    quantile: float = Field(ge=0, allow_inf_nan=False)
+    spread: tuple[float, float, float] | None = None
+    counts: tuple[float, float]
+    summary: Summary | None = None
+    turned: bool = False
+
+
 class Weights(_Row):
     """A manifest row."""
 
@@ -135,6 +156,7 @@ class Weights(_Row):
     settings: Settings = Field(default_factory=Settings, description="what reading needs besides the network")
     training: dict = Field(default_factory=dict, description="the TrainingConfig of the run")
     summary: Summary | None = Field(None, description="what the training images look like")
+    calibration: Calibration | None = Field(None, description="the errors on images of known counts, for intervals")
     scores: tuple[Score, ...] = ()
     check: Check | None = None
     hub: Hub | None = None
@@ -150,6 +172,13 @@ class Weights(_Row):
         if len(self.files) == 1:
             return self.files[0].sha256
         return hashlib.sha256("".join(part.sha256 for part in self.files).encode()).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """Names what these weights answer: one digest of all files and of the calibration, if there is one."""
+        if self.calibration is None:
+            return self.sha256
+        return hashlib.sha256((self.sha256 + self.calibration.model_dump_json()).encode()).hexdigest()
 
 
 def folder() -> Path:

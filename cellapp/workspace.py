@@ -44,9 +44,9 @@ _GONE = "This workspace has been deleted; reload the page to begin a new one."
 _log = logging.getLogger(__name__)
 
 
-def result_key(file: StoredFile, weights_id: str, weights_sha256: str, options: Options) -> str:
+def result_key(file: StoredFile, weights_id: str, weights_digest: str, options: Options) -> str:
     """Names the result of this file with these weights and options, in every session."""
-    text = "\n".join(("1", file.sha256, file.name, weights_id, weights_sha256, options.model_dump_json()))
+    text = "\n".join(("2", file.sha256, file.name, weights_id, weights_digest, options.model_dump_json()))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 from streamlit.testing.v1 import AppTest
 
-from cellapp import train_queue
+from cellapp import train_jobs, train_queue
 from cellapp import weights as store
 from cellapp.dots import Dots, write_dots
 from cellapp.simulate import simulate

@@ -415,7 +415,7 @@ def test_an_interval_stands_beside_the_count(said):
     said(replace(Prediction.from_density(np.full((30, 40), 0.1, np.float32)),
                  interval=Interval(-3.0, 157.2, 0.95, "aleatoric")))
     app = upload(start(), (sample_files()[0].name, sample_files()[0].read_bytes()))
-    assert (app.metric[0].value, app.metric[0].delta) == ("120", "(0–157, 95 %)")
+    assert (app.metric[0].value, app.metric[0].delta) == ("120", "(0–158, 95 %)")
     assert len(app.metric) == 1, "without points there are no peaks to be told"
     assert "the network's own estimate of its error (aleatoric); not a guarantee" in words(app)
 

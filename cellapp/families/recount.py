@@ -1,9 +1,9 @@
 """The family of our own network: redundant counting as a loss, positions and the count's variance from further heads.
 
 The map is a density on the half grid. Its loss is the pixels' squared error, which keeps cells apart, and the error of
-the counts in boxes of 8, 16 and 32 px at every place: what Count-ception puts out, Cohen et al. 2017, costs nothing here
-when counting. Their absolute error, as there, is least for the median and biases counts low; errors below one cell enter
-squared (Huber). A second head learns where centres are, a third the variance of the count as a sum over the
+the counts in boxes of 8, 16 and 32 px at every place: what Count-ception puts out, Cohen et al. 2017, costs nothing
+here when counting. Their absolute error, as there, is least for the median and biases counts low; errors below one cell
+enter squared (Huber). A second head learns where centres are, a third the variance of the count as a sum over the
 pixels, from errors that it cannot change, and where training data have outlines a fourth learns the foreground.
 """
 

@@ -13,7 +13,7 @@ def load_counter(row: store.Weights, space=None):
     """The counter of a manifest row, installed or of this workspace; loaded once for all sessions, read-only."""
     where = store.home(row, space.weights) if space is not None else None
     with _lock:                                              # two visitors at once load it once
-        return _load(row.id, row.sha256, where)
+        return _load(row.id, row.digest, where)
 
 
 def parameters(row: store.Weights, space=None) -> int:
@@ -28,8 +28,8 @@ _parameters: dict[tuple[str, str], int] = {}
 
 
 @lru_cache(maxsize=4)
-def _load(weights_id: str, sha256: str, where: Path | None):
-    # The hash is in the key so that retrained weights of the same name are read again.
+def _load(weights_id: str, digest: str, where: Path | None):
+    # The digest is in the key so that weights of the same name are read again once they are retrained or calibrated.
     from cellapp.methods import load
 
     return load(weights_id, where=where)

@@ -88,7 +88,7 @@ class Desk:
         """Names the result of a file under the present settings."""
         row = row or self.row
         if (file.id, row.id) not in self._keys:
-            self._keys[file.id, row.id] = result_key(file, row.id, row.sha256, self.options(file, row))
+            self._keys[file.id, row.id] = result_key(file, row.id, row.digest, self.options(file, row))
         return self._keys[file.id, row.id]
 
     @cached_property

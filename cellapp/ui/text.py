@@ -1,11 +1,13 @@
 """Words from files on the page, and numbers in words."""
 
+from math import ceil, floor
+
 from cellapp.prediction import Interval
 
 _SOURCES = {
     "aleatoric": "the network's own estimate of its error (aleatoric); not a guarantee",
     "ensemble": "the spread of several networks (ensemble); not a guarantee",
-    "conformal": "from the errors on images with known counts (conformal)",
+    "conformal": "conformal, from the errors on images with known counts; it holds for images like those",
 }
 
 
@@ -15,10 +17,10 @@ def plain(text: str) -> str:
 
 
 def interval_text(interval: Interval | None) -> str:
-    """"130–157, 95 %" in whole cells, never below zero; "" without an interval."""
+    """"130–157, 95 %" in whole cells, rounded outwards, never below zero; "" without an interval."""
     if interval is None:
         return ""
-    low, high = (max(0, round(end)) for end in (interval.low, interval.high))
+    low, high = (max(0, end) for end in (floor(interval.low), ceil(interval.high)))
     return f"{low:,}–{high:,}, {interval.level:.0%}".replace("%", " %")
 
 
