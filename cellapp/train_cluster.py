@@ -58,6 +58,9 @@ def watch(job: Job, spec: Spec, address: str, queue: Path | None = None) -> int:
                                    key=f"cellapp-train-{job.name}-{secrets.token_hex(4)}")
             try:
                 _until_the_end(client, address, future, job, line)
+            except ClusterError:
+                if not (job.folder / "exit.json").exists():  # else the worker had said how it ended before
+                    raise
             finally:
                 if client.status == "running":
                     client.cancel([future], force=True)
@@ -83,7 +86,7 @@ def _turn(client: "Client", address: str, ticket: train_queue.Ticket, line: Line
 def _waiting(line: Line) -> None:
     line.tell("waiting")
     if line.wish:
-        raise Cancelled("Cancelled before the training began.")
+        raise Cancelled("Cancelled while it waited for a worker.")
 
 
 def _until_the_end(client: "Client", address: str, future: "Future", job: Job, line: Line) -> None:

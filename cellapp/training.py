@@ -203,7 +203,7 @@ def _step(run: Run, batch_of: Loader, method: Method, config: TrainingConfig, la
         group["lr"] = config.learning_rate * _schedule(run.step, config.warmup, last_step)
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):   # dropout draws from torch's state
         torch.manual_seed(int(rng.integers(2**31)))
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=where.type == "cuda"):
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=mixed(where)):
             loss = family.loss(run.network, image, target, config, rng)
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -218,6 +218,11 @@ def _step(run: Run, batch_of: Loader, method: Method, config: TrainingConfig, la
             else:
                 run.average[name].copy_(value)               # BatchNorm's number of batches
     return loss.detach()
+
+
+def mixed(where: torch.device) -> bool:
+    """Whether steps are computed in bfloat16: on GPUs that are built for it; others would emulate it, slowly."""
+    return where.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _ready_to_learn(run: Run, part: nn.Module, config: TrainingConfig, last_step: int) -> nn.Module:

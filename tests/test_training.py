@@ -16,7 +16,7 @@ from cellapp.data import Dotted
 from cellapp.density import density_map
 from cellapp.errors import CellappError, TrainingError
 from cellapp.simulate import simulate
-from cellapp.training import TrainingConfig, train
+from cellapp.training import TrainingConfig, mixed, train
 from cellapp.weights import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -213,6 +213,13 @@ def test_a_loss_that_explodes_ends_the_run_with_a_sentence(tmp_path):
     wild = TINY.model_copy(update={"learning_rate": 1e30, "warmup": 0, "clip": 1e30})
     with pytest.raises(TrainingError, match="lower learning rate"):
         run(tmp_path, wild)
+
+
+def test_bfloat16_is_for_gpus_that_are_built_for_it(monkeypatch):
+    gpu = torch.device("cuda")
+    for able in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, able=able: able)
+        assert mixed(gpu) is able and not mixed(torch.device("cpu"))
 
 
 def test_validation_images_may_be_small_or_empty(tmp_path):
