@@ -35,7 +35,7 @@ def test_push_pull_and_count(hub, page, workspaces):
     page.get_by_role("link", name="Weights").click()
     page.get_by_role("heading", name="On this server").wait_for()
     page.get_by_text("FCRN-A, simulated cells").first.click()
-    page.locator('[class*="st-key-push-fcrn-a-simulated"] button').click()
+    page.get_by_role("button", name="Push").first.click()
     page.get_by_text("What leaves this server").wait_for()
     write(page, "push-repo", "alice/cells")
     page.get_by_text("Give a token with the right to write").wait_for()

@@ -77,9 +77,9 @@ def _scores(row: Weights) -> None:
         st.caption("Measured, as its publisher states:")
     frame = pd.DataFrame([{"Data": s.data, "Images": s.images, "MAE (cells)": s.mae, "Bias (cells)": s.bias, "R²": s.r2,
                            "F1 of cells": s.f1} for s in row.scores])
-    shown = st.column_config.NumberColumn(format="%.2f")
+    digits = {"MAE (cells)": 2, "Bias (cells)": 2, "R²": 3, "F1 of cells": 3}
     st.dataframe(frame.dropna(axis=1, how="all"), hide_index=True, alt=f"Measured figures of {row.title}",
-                 column_config=dict.fromkeys(("MAE (cells)", "Bias (cells)", "R²", "F1 of cells"), shown))
+                 column_config={name: st.column_config.NumberColumn(format=f"%.{n}f") for name, n in digits.items()})
 
 
 def _actions(row: Weights, kind: str) -> None:

@@ -19,10 +19,10 @@ _NOBODY = "your-name/my-cells"
 def panel(row: Weights) -> None:
     """What is asked before a push; nothing is sent before its button is pressed."""
     with st.container(border=True, key="push-panel"):
-        left, right = st.columns([12, 1], vertical_alignment="center")
-        left.subheader(f"Push “{plain(row.title)}” to the Hub", anchor=False)
-        right.button("", icon=":material/close:", key="push-close", type="tertiary", help="Close",
-                     on_click=lambda: st.session_state.pop("push", None))
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.markdown("**Push to the Hugging Face Hub**", width="content")
+            st.button("", icon=":material/close:", key="push-close", type="tertiary", help="Close",
+                      on_click=lambda: st.session_state.pop("push", None))
         where, terms = st.columns(2)
         repo = where.text_input("Repository", key="push-repo", placeholder=_NOBODY,
                                 help="It is made if it is not there. What you pushed before stays in its history.")
