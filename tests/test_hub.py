@@ -1,5 +1,6 @@
 """Weights on the Hub: the real client against the server of `hub_server`; every failure is one clear sentence."""
 
+import hashlib
 import json
 import logging
 
@@ -7,11 +8,14 @@ import pytest
 from hub_fixtures import ALICE, BOB, EXAMPLES, READER
 from hub_server import Repo
 
-from cellapp import hub, hub_net
+from cellapp import hub, hub_net, train_jobs
 from cellapp import weights as store
 from cellapp.errors import Cancelled, HubError
+from cellapp.files import write_atomic
 from cellapp.image import read_image
 from cellapp.methods import load
+from cellapp.simulate import simulate
+from cellapp.train_spec import Given
 
 pytest_plugins = ["hub_fixtures"]
 
@@ -311,3 +315,44 @@ def test_no_token_is_written_logged_or_sent_in_an_address(server, mine, tmp_path
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 4
     assert not [path for path in written if b"secret" in path.read_bytes()]
+
+
+@pytest.fixture
+def trained(mine, tmp_path):
+    """The job that made ``own/mine``: six images, of which five were kept back, with a pixel size and no secrets."""
+    from tifffile import imwrite
+
+    given = []
+    for k in range(6):
+        scene = simulate("vgg-cells", 3, k, size=(48, 56))
+        path = tmp_path / f"patient {k}.tif"
+        imwrite(path, scene.image, imagej=True, resolution=(4.0, 4.0), metadata={"unit": "um"})
+        given.append(Given(path.name, path, hashlib.sha256(path.read_bytes()).hexdigest(), {}, scene.points))
+    job = train_jobs.create(tmp_path / "jobs", given, ["learn", *["check"] * 5], id="own/mine", title="mine",
+                            trained_on="nothing", out_folder=mine, config={})
+    images = [{"name": one.name, "manual": 20.0 + k, "before": 30.0, "after": 21.0 + k}
+              for k, one in enumerate(given[1:])]
+    write_atomic(job.folder / "result.json", json.dumps({"images": images}))
+    train_jobs.finish(job.folder, "done", weights="own/mine")
+    return job
+
+
+def test_a_training_tells_its_error_and_its_images_stay(server, mine, trained):
+    files = {upload.path: upload.content for upload in hub.listing("own/mine", "alice/cells", folder=mine, job=trained)}
+    assert set(files) == {"model.safetensors", "config.json", "README.md", "before_after.png"}
+    card = files["README.md"].decode()
+    assert "on the 5 images kept back, which also chose the epoch: 8.0 cells per image before the training, 95%" in card
+    assert "; 1.0 cells per image after the training" in card
+    assert "- Pixel size: 0.25 µm" in card
+    assert "![Counts by hand against predicted ones](before_after.png)" in card
+    assert files["before_after.png"].startswith(b"\x89PNG")
+    assert not any(b"patient" in content for content in files.values())
+    with_all = hub.listing("own/mine", "alice/cells", folder=mine, job=trained, include=["images", "dots"])
+    extra = [upload for upload in with_all if upload.path not in files]
+    assert len(extra) == 12
+    assert extra[0].path == "training/001-patient_0.tif"
+    assert extra[1].path == "training/001-patient_0_dots.csv"
+    pushed(mine, job=trained, include=["dots"])
+    assert sum(name.startswith("training/") for name in server.repos["alice/cells"].files) == 6
+    pushed(mine, job=trained)
+    assert set(server.repos["alice/cells"].files) == {*files, ".gitattributes"}, "what is no longer ticked goes"
