@@ -7,21 +7,16 @@ import argparse
 import json
 import math
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from cellapp import weights as store
+from cellapp.declared import checked
 from cellapp.errors import CellappError
 
 
 def declared(model: type[BaseModel], given: argparse.Namespace) -> BaseModel:
     values = {name: getattr(given, name) for name in model.model_fields if getattr(given, name, None) is not None}
-    try:
-        return model(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        flag = str(first["loc"][0]).replace("_", "-")
-        message = first["msg"].removeprefix("Value error, ").lower()
-        raise CellappError(f"--{flag} {first['input']}: {message}.") from error
+    return checked(model, values, lambda name: f"--{name.replace('_', '-')}")
 
 
 def show(given: argparse.Namespace, record: dict, line: str) -> None:

@@ -7,6 +7,8 @@ from cellapp.training import TrainingConfig
 from cellapp.weights import Weights
 
 MINUTES = 10.0
+SCRATCH = "from scratch: "                                   # begins the name of a method in a list of weights
+LICENCES = ("not stated", "CC0", "CC BY 4.0", "CC BY-NC 4.0", "MIT", "research use only")
 # Of the training that made the weights to begin with; everything else is that of a fine-tuning.
 _INHERITED = ("part", "window_step", "batch")
 

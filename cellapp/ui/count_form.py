@@ -4,6 +4,7 @@ import streamlit as st
 
 from cellapp import DEFAULT_WEIGHTS
 from cellapp import weights as store
+from cellapp.declared import label
 from cellapp.ui import count_files, visit
 from cellapp.ui.text import plain
 
@@ -49,12 +50,12 @@ def cell_size(suggested: float | None = None) -> None:
     hint = "estimated from the image" if suggested is None else f"{suggested:.0f}, estimated"
     if learnt := current().input.image_diameter:
         hint = f"{learnt:.0f}, as these weights learnt"
-    st.number_input("Typical cell diameter (px)", min_value=2.0, max_value=1000.0, value=None, step=1.0,
+    st.number_input(label("cell_diameter"), min_value=2.0, max_value=1000.0, value=None, step=1.0,
                     format="%.1f", placeholder=hint, key="diameter", on_change=visit.keep, args=("diameter",),
                     persist_state="session",
                     help="The image is brought to the scale at which the weights were trained, and the maps back to "
                          "yours. Type the diameter, draw a line across a cell, or leave it to the estimate.")
-    st.selectbox("Cells are", list(_POLARITIES), key="polarity", on_change=visit.keep, args=("polarity",),
+    st.selectbox(label("polarity"), list(_POLARITIES), key="polarity", on_change=visit.keep, args=("polarity",),
                  persist_state="session", format_func=_POLARITIES.get,
                  help="Against their ground. Dark cells are counted in the negative of the image by weights that were "
                       "trained on bright ones.")
@@ -65,13 +66,13 @@ def extras(row: store.Weights) -> None:
     from cellapp.methods import METHODS, Options
 
     if "saliency" in METHODS[row.method].extras:
-        st.toggle("Saliency of the count", key="saliency", on_change=visit.keep, args=("saliency",),
+        st.toggle(label("saliency"), key="saliency", on_change=visit.keep, args=("saliency",),
                   persist_state="session",
                   help="Also show on which pixels the count depends. It takes a second pass, so counting takes longer.")
     if "quick" in METHODS[row.method].extras:
-        st.toggle("Skip the mask's uncertainty", key="quick", on_change=visit.keep, args=("quick",),
+        st.toggle(label("quick"), key="quick", on_change=visit.keep, args=("quick",),
                   persist_state="session", help="The same count in half the time.")
     if "stride" in METHODS[row.method].extras:
-        st.select_slider("Count every n-th window", Options.strides(), key="stride", on_change=visit.keep,
+        st.select_slider(label("stride"), Options.strides(), key="stride", on_change=visit.keep,
                          args=("stride",), persist_state="session",
                          help="1 counts each cell in 1,024 windows, as published. A larger step is less exact.")

@@ -4,16 +4,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from cellapp.dots import IMAGE_SUFFIXES, read_labels
-from cellapp.errors import CellappError, TrainingError
-from cellapp.image import plane, read_image
-from cellapp.methods import Options
-from cellapp.polarity import bright, look
-from cellapp.scale import diameter_at
+from cellapp import fine_tune
+from cellapp.errors import TrainingError
 from cellapp.train_spec import Given, Side, divide, group_of, groups_in, needs, usable
 from cellapp.ui.agreement_report import Pair
 from cellapp.ui.desk import Desk
@@ -24,7 +19,6 @@ RULES = {"image": "Each image by itself", "mark": "Names alike but for the last 
          "table": "Group or slide in my table", "own": "As I write below"}
 _NEEDS = {"dots": "dots: the place of each cell", "outlines": "label masks: the outline of each cell",
           "counts": "counts: how many cells each image has (a table will do)"}
-_SAMPLED = 5                                                 # images whose dots tell the cells' diameter
 
 
 @dataclass(frozen=True)
@@ -44,28 +38,9 @@ class Data:
 def given_of(desk: Desk, pairs: list[Pair]) -> list[Given]:
     """The images with a truth that fits them."""
     masks = {file.name: file for file in desk.state.dots}
-    made = []
-    for pair in pairs:
-        if pair.message or desk.asks(pair.file):
-            continue
-        dots = np.ndim(pair.truth) > 0
-        file = masks.get(pair.manual.upload)
-        labels = None
-        if file is not None and Path(file.name).suffix.lower() in IMAGE_SUFFIXES:
-            labels = _labels(desk.space.path(file))
-        options = desk.options(pair.file).model_dump(
-            exclude_defaults=True, include={"channel", "cell_diameter", "pages", "z", "frame", "polarity"})
-        made.append(Given(pair.file.name, desk.space.path(pair.file), pair.file.sha256, options,
-                          pair.truth if dots else None, labels, None if dots else float(pair.truth)))
-    return made
-
-
-@lru_cache(maxsize=50)
-def _labels(path: Path) -> np.ndarray | None:
-    try:
-        return read_labels(path)
-    except CellappError:
-        return None
+    return [fine_tune.given_of(desk.space, pair.file, desk.options(pair.file), pair.truth,
+                               masks.get(pair.manual.upload))
+            for pair in pairs if not pair.message and not desk.asks(pair.file)]
 
 
 def written_groups(desk: Desk) -> dict[str, str]:
@@ -115,7 +90,7 @@ def report(given: list[Given], method: str, part: str, seed: int, written: dict[
     except TrainingError as error:
         problem = str(error)
     _table(frame, sides, rule, problem)
-    diameter = _diameter(fit)
+    diameter = fine_tune.typical_diameter(fit)
     if not problem:
         n = sides.count("learn")
         st.caption(f"{_images(n)} to learn from, {_images(len(fit) - n)} kept back to choose the best epoch and to "
@@ -140,25 +115,6 @@ def _table(frame: pd.DataFrame, sides: list[Side], rule: str, problem: str) -> N
     if groups != dict(zip(frame["Image"], frame["Group"], strict=True)):
         st.session_state["tune groups"] = groups
         st.rerun()
-
-
-def _diameter(given: list[Given]) -> float | None:
-    """Middle of the cells' diameters at the dots of a few images, where the user gave none."""
-    if any("cell_diameter" in one.options for one in given):
-        return None
-    found = [d for one in given[:_SAMPLED] if one.points is not None
-             and (d := _at_dots(one.path, one.name, Options(**one.options), one.points.tobytes())) is not None]
-    return round(float(np.median(found)), 1) if found else None
-
-
-@lru_cache(maxsize=200)
-def _at_dots(path: Path, name: str, options: Options, points: bytes) -> float | None:
-    try:
-        grey, _ = plane(read_image(path, name, pages=options.pages, z=options.z, frame=options.frame), options.channel)
-    except CellappError:
-        return None                                          # the job says what is wrong with it
-    dark = look(grey, options.polarity, "bright on dark").dark
-    return diameter_at(bright(grey, dark), np.frombuffer(points).reshape(-1, 2))
 
 
 def _images(number: int) -> str:

@@ -1,18 +1,13 @@
 """The settings of a training, from `TrainingConfig`'s own declaration, and the button that starts it."""
 
-import re
-import time
-from typing import Literal, get_args, get_origin
-
 import streamlit as st
 
-from cellapp import train_jobs
+from cellapp import declared
 from cellapp import weights as store
 from cellapp.errors import CellappError
-from cellapp.methods import METHODS, pick_device
-from cellapp.train_defaults import MINUTES, defaults, parts
-from cellapp.train_spec import OWN
-from cellapp.train_work import EXAMPLE, usual_threads
+from cellapp.fine_tune import begin
+from cellapp.methods import METHODS
+from cellapp.train_defaults import LICENCES, MINUTES, SCRATCH, defaults, parts
 from cellapp.train_work import SCRATCH as SCRATCH_DIAMETER
 from cellapp.training import TrainingConfig
 from cellapp.training_target import sigma_as_read, uses_sigma
@@ -21,17 +16,10 @@ from cellapp.ui.annotate_target import spread
 from cellapp.ui.desk import Desk
 from cellapp.ui.fine_tune_data import Data
 from cellapp.ui.text import plain
-from cellapp.verify import check_publishable
 
-SCRATCH = "from scratch: "                                   # begins the name of a method in the list of weights
 _SIMPLE = ("learning_rate", "crop", "seed")
 _ADVANCED = ("epochs", "steps", "batch", "window_step", "warmup", "whole", "gain", "offset", "ema", "freeze",
              "weight_decay", "clip")
-_WORDS = {"learning_rate": "Learning rate", "crop": "Crop (px)", "seed": "Seed",
-          "window_step": "Window step (px)", "ema": "Averaging of weights", "whole": "Share on whole images",
-          "gain": "Contrast jitter", "offset": "Brightness jitter", "freeze": "Share with frozen statistics",
-          "batch": "Crops in a step", "warmup": "Warm-up steps", "clip": "Largest gradient"}
-_LICENCES = ("not stated", "CC0", "CC BY 4.0", "CC BY-NC 4.0", "MIT", "research use only")
 
 
 def start_weights() -> tuple[store.Weights | None, str]:
@@ -67,8 +55,9 @@ def settings(method: str, start: store.Weights | None) -> tuple[TrainingConfig |
                                   help="The number of steps follows from the speed of this machine, which is measured "
                                        "first. You can stop at any time and keep the best.")
     if len(parts(method)) > 1:
-        values["part"] = st.selectbox("Part that learns", parts(method), index=parts(method).index(usual.part),
-                                      key="tune set part", help=TrainingConfig.model_fields["part"].description)
+        field = declared.field(TrainingConfig, "part")
+        values["part"] = st.selectbox(field.label, parts(method), index=parts(method).index(usual.part),
+                                      key="tune set part", help=field.help)
     with st.expander("More settings", icon=":material/tune:"):
         if uses_sigma(method):
             spread(f"{usual.sigma:g} as the weights read it", "Left empty, it is in pixels of the image as resized for "
@@ -89,19 +78,13 @@ def settings(method: str, start: store.Weights | None) -> tuple[TrainingConfig |
 
 
 def _widget(name: str, value):
-    """One declared field as a widget: its limits and its help are those of the declaration."""
-    field = TrainingConfig.model_fields[name]
-    label, key = _WORDS.get(name, name.replace("_", " ").capitalize()), f"tune set {name}"
-    if get_origin(field.annotation) is Literal:
-        return st.selectbox(label, get_args(field.annotation), key=key, help=field.description)
-    limits = {kind: getattr(bound, kind) for bound in field.metadata for kind in ("ge", "gt", "le", "lt")
-              if getattr(bound, kind, None) is not None}
-    number = field.annotation
-    low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
+    """One declared field as a widget."""
+    field, key = declared.field(TrainingConfig, name), f"tune set {name}"
+    number = int if field.kind == "whole" else float
+    low, high = (None if bound is None else number(bound) for bound in (field.low, field.high))
     step = 1 if number is int else value / 10 or 0.01
-    return st.number_input(label, None if low is None else number(low), None if high is None else number(high),
-                           number(value), number(step), "%d" if number is int else "%g", key=key,
-                           help=field.description[0].upper() + field.description[1:] + ".")
+    return st.number_input(field.label, low, high, number(value), number(step), "%d" if number is int else "%g",
+                           key=key, help=field.help)
 
 
 def start_button(desk: Desk, data: Data, config: TrainingConfig | None, minutes: float | None,
@@ -111,7 +94,7 @@ def start_button(desk: Desk, data: Data, config: TrainingConfig | None, minutes:
     left, right = st.columns([3, 2])
     name = left.text_input("Name of the new weights", key="tune-name", max_chars=60, persist_state="session",
                            placeholder="my cells")
-    licence = right.selectbox("Licence of the images", _LICENCES, key="tune-licence", accept_new_options=True,
+    licence = right.selectbox("Licence of the images", LICENCES, key="tune-licence", accept_new_options=True,
                               persist_state="session", help="It is kept with the weights, for whoever gets them.")
     if not data.problem and config is not None:
         config = _with_spread(config, data, start)
@@ -145,27 +128,9 @@ def _with_spread(config: TrainingConfig, data: Data, start: store.Weights | None
 
 def _start(desk: Desk, data: Data, config: TrainingConfig, minutes: float | None, start: store.Weights | None,
            name: str, licence: str) -> None:
-    space = desk.space
     try:
-        about = {"id": _free(name, space), "title": name, "licence": licence or "not stated",
-                 "trained_on": f"{data.count('learn')} images of a visitor ({data.count('check')} more to choose the "
-                               "epoch)" + (f", beginning with {start.title}" if start else "")}
-        check_publishable(EXAMPLE, **about, method=config.method, sigma=config.sigma,
-                          input={"cell_diameter": 10.0}, map_scale=METHODS[config.method].map_scale)
-        job = train_jobs.create(
-            space.trainings, data.given, data.sides, **about, start=start.id if start else None,
-            start_folder=store.home(start, space.weights) if start else None, out_folder=space.weights,
-            config=config.model_dump(), minutes=minutes, diameter=data.diameter, device=pick_device("auto").type,
-            threads=usual_threads())
-        job.start()
+        begin(desk.space, data.given, data.sides, config, start=start, minutes=minutes, diameter=data.diameter,
+              name=name, licence=licence)
         st.session_state["tune again"] = False
     except CellappError as error:
         visit.say(str(error))
-
-
-def _free(name: str, space) -> str:
-    """An id made of a name, which no weights of this workspace have: none is ever written over."""
-    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or f"weights-{time.strftime('%Y%m%d-%H%M')}"
-    taken = {*store.manifest(space.weights), *(job.spec().id for job in train_jobs.jobs(space.trainings))}
-    return next(wanted for k in range(1, 10_000)
-                if (wanted := OWN + stem + (f"-{k}" if k > 1 else "")) not in taken)
