@@ -5,7 +5,7 @@ The page and the API start their trainings here, in the workspace of the visitor
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from cellapp import train_jobs
 from cellapp import weights as store
+from cellapp.agreement import FEWEST, Figure, Line, figures, number
 from cellapp.dots import IMAGE_SUFFIXES, read_labels
 from cellapp.errors import CellappError
 from cellapp.image import plane, read_image
@@ -76,7 +77,7 @@ def _at_dots(path: Path, name: str, options: Options, points: bytes) -> float | 
 
 def begin(space: Workspace, given: Sequence[Given], sides: Sequence[Side], config: TrainingConfig, *,
           start: Weights | None, minutes: float | None, diameter: float | None, name: str,
-          licence: str) -> train_jobs.Job:
+          licence: str, device: str = "auto") -> train_jobs.Job:
     """Start a training in a process of its own; its new weights will be ``own/…`` of this workspace.
 
     Parameters
@@ -99,10 +100,38 @@ def begin(space: Workspace, given: Sequence[Given], sides: Sequence[Side], confi
     job = train_jobs.create(
         space.trainings, given, sides, **about, start=start.id if start else None,
         start_folder=store.home(start, space.weights) if start else None, out_folder=space.weights,
-        config=config.model_dump(), minutes=minutes, diameter=diameter, device=pick_device("auto").type,
+        config=config.model_dump(), minutes=minutes, diameter=diameter, device=pick_device(device).type,
         threads=usual_threads())
     job.start()
     return job
+
+
+def maes(images: Sequence[Mapping]) -> dict[str, Figure]:
+    """Mean absolute error on the images kept back, "before" (not from scratch) and "after"; of ``result.json``."""
+    return {when: figures([Line(one["name"], one["manual"], one[when]) for one in images])["mae"]
+            for when in ("before", "after") if images[0][when] is not None}
+
+
+def is_better(errors: Mapping[str, Figure]) -> bool | None:
+    """Whether a training was of use; None from scratch."""
+    return errors["after"].value < errors["before"].value if "before" in errors else None
+
+
+def verdict(errors: Mapping[str, Figure], n: int, start: str | None) -> str:
+    """What ``errors`` (of `maes`) on ``n`` images say, told honestly: the verdict, then what to think of it."""
+    about = "1 image" if n == 1 else f"{n} images"
+    kept = f" The weights you began with ({start}) stay as they are." if start else ""
+    last = f" The best epoch was chosen on the same images, so expect a little more error on others.{kept}"
+    better = is_better(errors)
+    if better is None:
+        return (f"Trained from scratch. On the {about} kept back a count is off by "
+                f"{number(errors['after'].value, 'cells')} cells on average.{last}")
+    before, after = errors["before"], errors["after"]
+    apart = None not in (before.low, after.low) and (after.high < before.low or before.high < after.low)
+    words = f"{'Better' if better else 'Not better'} than before. It was measured on the {about} kept back"
+    words += "." if apart else ", though the intervals overlap: more images would tell." if n >= FEWEST else \
+        ", too few to be sure: compare counts of more images with your own."
+    return words + ("" if better else " Keep the weights you began with, or give more images.") + last
 
 
 def _free_id(name: str, space: Workspace) -> str:

@@ -1,12 +1,27 @@
-"""Loaded weights, shared by all visitors and by the threads that count for them."""
+"""What all visitors and both front ends share: the workspaces, and loaded weights with the threads that count."""
 
 import threading
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from cellapp import weights as store
+from cellapp.train_spec import OWN
 
 _lock = threading.Lock()
+
+
+@cache
+def registry():
+    """All workspaces of this server. Imports torch, as all that opens a workspace."""
+    from cellapp.workspaces import Workspaces
+
+    return Workspaces()
+
+
+def rows(space=None) -> dict[str, store.Weights]:
+    """The rows of all weights that a visitor can use, by their id: the installed ones, then those trained or pulled."""
+    own = store.manifest(space.weights) if space is not None else {}
+    return store.manifest() | {name: row for name, row in own.items() if name.startswith((OWN, store.PULLED))}
 
 
 def load_counter(row: store.Weights, space=None):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from cellapp.agreement import FEWEST, Line, figures, number
+from cellapp import fine_tune
+from cellapp.agreement import number
 from cellapp.errors import CellappError
 from cellapp.figure_training import before_after
 from cellapp.train_jobs import Job, State
@@ -61,8 +62,7 @@ def _card(job: Job, spec: Spec, narrow: bool) -> None:
         st.info("These weights paint the mask of the cells. Train once more, beginning with them, to learn the count.",
                 icon=":material/info:")
         return
-    maes = {when: figures([Line(one["name"], one["manual"], one[when]) for one in images])["mae"]
-            for when in ("before", "after") if images[0][when] is not None}
+    maes = fine_tune.maes(images)
     with st.container(horizontal=True, gap="medium", key="tune-card"):
         for when, title in (("before", "MAE before"), ("after", "MAE after")):
             if when in maes:
@@ -77,23 +77,10 @@ def _card(job: Job, spec: Spec, narrow: bool) -> None:
 
 
 def _verdict(maes: dict, n: int, spec: Spec) -> str:
-    about = "1 image" if n == 1 else f"{n} images"
-    if "before" not in maes:
-        words = f":material/flag: **Trained from scratch.** On the {about} kept back a count is off by "
-        words += f"{number(maes['after'].value, 'cells')} cells on average."
-    else:
-        before, after = maes["before"], maes["after"]
-        better = after.value < before.value
-        apart = None not in (before.low, after.low) and (after.high < before.low or before.high < after.low)
-        words = (":material/thumb_up: **Better than before**" if better else
-                 ":material/thumb_down: **Not better than before**")
-        words += f" on the {about} kept back"
-        words += "." if apart else ", though the intervals overlap: more images would tell." if n >= FEWEST else \
-            ", too few to be sure: compare more images of yours on the page Agreement."
-        if not better:
-            words += " Keep the weights you began with, or give more images."
-    kept = f" The weights you began with ({plain(spec.start)}) stay as they are." if spec.start else ""
-    return (f"{words} The best epoch was chosen on the same images, so expect a little more error on others.{kept}")
+    better = fine_tune.is_better(maes)
+    icon = ":material/flag:" if better is None else ":material/thumb_up:" if better else ":material/thumb_down:"
+    first, _, rest = fine_tune.verdict(maes, n, spec.start).partition(". ")
+    return f"{icon} **{plain(first)}.** {plain(rest)}"
 
 
 def _use(name: str) -> None:

@@ -5,26 +5,17 @@ workspace when it is chosen, and read back once for every new session.
 """
 
 from collections.abc import Callable
-from functools import cache
 
 import streamlit as st
 
-from cellapp import weights as store
 from cellapp.errors import WorkspaceError
-from cellapp.train_spec import OWN
+from cellapp.ui import counters
+from cellapp.ui.counters import registry
 
 # Widgets whose values are kept, by their key and the field of `State` they are kept in.
 SETTINGS = {"weights": "weights", "diameter": "cell_diameter", "polarity": "polarity", "compared-weights": "compared",
             "dot-sigma": "dot_sigma"}
 EXTRAS = ("saliency", "quick", "stride")
-
-
-@cache
-def registry():
-    """All workspaces of this server. Imports torch, as all that opens a workspace."""
-    from cellapp.workspaces import Workspaces
-
-    return Workspaces()
 
 
 def enter() -> None:
@@ -60,9 +51,7 @@ def space():
 def rows() -> dict:
     """The rows of all weights that this visitor can use, by their id: the installed ones, then those trained or pulled
     here."""
-    installed = store.manifest()
-    own = store.manifest(space().weights) if space() is not None else {}
-    return installed | {name: row for name, row in own.items() if name.startswith((OWN, store.PULLED))}
+    return counters.rows(space())
 
 
 def begin():

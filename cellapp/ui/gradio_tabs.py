@@ -1,0 +1,174 @@
+"""The tabs of the Gradio app: their widgets, and which function answers which button and which call of the API."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from cellapp import weights as store
+from cellapp.methods import METHODS, Options
+from cellapp.train_defaults import LICENCES, MINUTES
+from cellapp.training import TrainingConfig
+from cellapp.ui import gradio_compare, gradio_count, gradio_server, gradio_tune, gradio_weights
+from cellapp.ui.counters import rows
+from cellapp.ui.gradio_form import READING, answer, answered_file, endpoint, for_api, titles, weights, widget
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+IMAGES = sorted(str(path) for path in EXAMPLES.glob("*.png") if not path.stem.endswith("_labels"))
+_MORE = READING[2:]                                          # folded away; the first two are asked for more often
+_HIDDEN = {"api_visibility": "private"}
+
+
+def count(session: gr.State) -> gr.Dropdown:
+    """Images in, the number and why; the list of weights is given back, for a training adds to it."""
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            images = gr.File(label="Images, or a zip of them", file_count="multiple", height=160)
+            chosen = weights("Method and weights", store.manifest())
+            reading = _reading()
+            go, stop = _buttons("Count")
+            _examples([[[path]] for path in IMAGES], images)
+        with gr.Column(scale=3, min_width=320):
+            hero = gr.HTML(_welcome("Give microscopy images or take an example: you get the count, a density map that "
+                                    "sums to it, and the cells found one by one."))
+            maps = gr.Plot(show_label=False, visible=False)
+            table = _table("Counts", gradio_count.SHOWN)
+            pictures = gr.Gallery(label="Overlays", visible=False, columns=3, object_fit="contain", format="png")
+            archive = gr.File(label="Everything as zip", visible=False)
+    given = [images, chosen, *(reading[name] for name in READING), session]
+    _answers(go, gradio_count.count, gradio_count.page, (Options, READING), given,
+             [answer("rows", gradio_count.ROWS), answered_file()],
+             [hero, maps, table, pictures, archive], stop, **gradio_server.slot())
+    return chosen
+
+
+def compare(session: gr.State) -> gr.Dropdown:
+    """One image, several weights."""
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            image = gr.File(label="Image", height=160)
+            there = store.manifest()
+            chosen = weights("Methods and weights", there, multiselect=True, filterable=True,
+                             value=gradio_compare.first_of_each(there))
+            reading = _reading()
+            go, stop = _buttons("Compare")
+            _examples([[path] for path in IMAGES], image)
+        with gr.Column(scale=3, min_width=320):
+            hero = gr.HTML(_welcome("Several methods count one image: their numbers in one table, their maps side by "
+                                    "side, and a sentence on how far they agree."))
+            dots = gr.Plot(show_label=False, visible=False)
+            maps = gr.Plot(show_label=False, visible=False)
+            table = _table("Methods", gradio_compare.SHOWN)
+            archive = gr.File(label="Everything as zip", visible=False)
+    given = [image, chosen, *(reading[name] for name in READING), session]
+    _answers(go, gradio_compare.compare, gradio_compare.page, (Options, READING), given,
+             [answer("rows", gradio_count.ROWS), answer("agreement", gradio_compare.AGREEMENT), answered_file()],
+             [hero, dots, maps, table, archive], stop, **gradio_server.slot())
+    return chosen
+
+
+def fine_tune(session: gr.State, lists: list[gr.Dropdown]) -> None:
+    """Images and truth in, new weights out, which join the ``lists`` of the other tabs."""
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            images = gr.File(label="Images (two to ten)", file_count="multiple", height=140)
+            truth = gr.File(label="Dots, label masks or a table of counts", file_count="multiple", height=140)
+            start = weights("Begin with", store.manifest(), gradio_tune.starts(METHODS.values()))
+            minutes = gr.Number(MINUTES, minimum=0.1, maximum=1440, label="Minutes of training")
+            name = gr.Textbox("my cells", label="Name of the new weights", max_length=60)
+            with gr.Accordion("More settings", open=False):
+                licence = gr.Dropdown(list(LICENCES), value=LICENCES[0], label="Licence of the images",
+                                      allow_custom_value=True)
+                together = gr.Dropdown(list(gradio_tune.GROUPS.items()), value="image", label="Keep together",
+                                       info="Images of one slide or animal go to the same side.", filterable=False)
+                settings = [widget(TrainingConfig, one, empty=True) for one in gradio_tune.SETTINGS]
+            go, stop = _buttons("Start training")
+        with gr.Column(scale=3, min_width=320):
+            hero = gr.HTML(_welcome("Give a few of your images with dots set by hand. Weights that count something "
+                                    "similar learn from them; you see the error before and after on images kept back. "
+                                    "Stay on this page until it is done."))
+            curves = gr.Plot(show_label=False, visible=False)
+            scatter = gr.Plot(show_label=False, visible=False)
+            table = _table("Images kept back", gradio_tune.SHOWN)
+            archive = gr.File(label="New weights", visible=False)
+    given = [images, truth, start, minutes, name, licence, together, *settings, session]
+    done = _answers(go, gradio_tune.fine_tune, gradio_tune.page, (TrainingConfig, gradio_tune.SETTINGS), given,
+                    [answer("rows", gradio_tune.ROWS), answer("summary", gradio_tune.SUMMARY), answered_file(),
+                     session],
+                    [hero, curves, scatter, table, archive, session], stop, concurrency_id="training",
+                    concurrency_limit=1)
+    done.then(_relisted, session, [*lists, start], **_HIDDEN)
+
+
+def all_weights(session: gr.State, tab: gr.Tab) -> None:
+    """What is on this machine."""
+    there = store.manifest()
+    gr.Markdown("The weights on this machine. A file is read only after its size and its sha256 are those of the "
+                "manifest; *Verify* counts the known answer, *Download* gives a zip that `CELLAPP_WEIGHTS` can name.")
+    with gr.Row(equal_height=True):
+        chosen = weights("Weights", there)
+        verify, save = gr.Button("Verify"), gr.Button("Download")
+    verdict = gr.Markdown(visible=False)
+    archive = gr.File(label="Weights", visible=False)
+    table = _table("On this machine", gradio_weights.SHOWN, gradio_weights.table(there))
+    slot = gradio_server.slot()
+    verify.click(endpoint(gradio_weights.shown), [chosen, session], verdict, **_HIDDEN, **slot)
+    save.click(endpoint(gradio_weights.saved), [chosen, session], archive, **_HIDDEN)
+    listed, ids = gr.Button(visible=False), for_api(chosen)
+    listed.click(endpoint(gradio_weights.weights), session, answer("rows", gradio_weights.ROWS), api_name="weights")
+    listed.click(endpoint(gradio_weights.check), [ids, session], answer("answer", gradio_weights.VERDICT),
+                 api_name="verify", **slot)
+    listed.click(endpoint(gradio_weights.download), [ids, session], answered_file(),
+                 api_name="download")
+    tab.select(_listed_again, session, [chosen, table], **_HIDDEN)
+
+
+def _answers(go: gr.Button, api, page, declared, given: list, plain: list, seen: list, stop: gr.Button, **slot):
+    """One function for the API and one for the page behind a button, on the same widgets.
+
+    declared : a model and its fields among the widgets; plain, seen : what the API and what the page gets
+    """
+    model, names = declared
+    plainly = endpoint(api, model, names)
+    gr.Button(visible=False).click(plainly, [for_api(one) for one in given], plain, api_name=api.__name__,
+                                   api_description=plainly.__doc__, **slot)
+    done = go.click(endpoint(page, model, names), given, seen, show_progress_on=seen[0], **_HIDDEN, **slot)
+    stop.click(None, cancels=[done])
+    return done
+
+
+def _buttons(verb: str) -> tuple[gr.Button, gr.Button]:
+    with gr.Row():
+        return gr.Button(verb, variant="primary", scale=3, min_width=120), gr.Button("Stop", scale=1, min_width=70)
+
+
+def _reading() -> dict:
+    """The widgets of `Options`."""
+    found = {name: widget(Options, name) for name in READING if name not in _MORE}
+    with gr.Accordion("More settings", open=False):
+        return found | {name: widget(Options, name) for name in _MORE}
+
+
+def _table(label: str, columns: dict[str, int], rows: list[list] | None = None) -> gr.Dataframe:
+    """A table with the widths of its columns; it is seen when there is something in it."""
+    return gr.Dataframe(rows, headers=list(columns), column_widths=[f"{width}px" for width in columns.values()],
+                        label=label, interactive=False, wrap=True, visible=bool(rows))
+
+
+def _examples(samples: list, place: gr.File) -> None:
+    gr.Examples(samples, inputs=[place], label="Examples (simulated)", api_visibility="private",
+                example_labels=[Path(path).stem for path in IMAGES])
+
+
+def _listed_again(session: str | None):
+    there = rows(gradio_server.space_of(session))
+    return gr.update(choices=titles(there)), gradio_weights.table(there)
+
+
+def _relisted(session: str | None):
+    there = titles(rows(gradio_server.space_of(session)))
+    further = gradio_tune.starts(METHODS.values())
+    return gr.update(choices=there), gr.update(choices=there), gr.update(choices=[*there, *further])
+
+
+def _welcome(words: str) -> str:
+    return f"<p>{words}</p>"

@@ -1,0 +1,223 @@
+"""The Gradio app on a real server, called by its own client: the same counts as everywhere else."""
+
+import csv
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from cellapp.batch import COLUMNS, count_one
+from cellapp.dots import points_csv
+from cellapp.methods import Options, load
+from cellapp.overlays import png
+from cellapp.simulate import simulate
+
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS, OTHER = "fcrn-a/simulated", "fcn/dsb2018"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "OMP_NUM_THREADS": "1"}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("CELLAPP_WEIGHTS", "GRADIO_TEMP_DIR")}
+    return kept | OFFLINE | {"CELLAPP_WORKSPACES": str(tmp_path_factory.mktemp("gradio") / "workspaces")}
+
+
+@contextmanager
+def served(environment: dict[str, str], command: list[str], page: str):
+    """A server of this project on a port of its own, until ``page`` answers; its log has no traceback in the end."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    log = Path(environment["CELLAPP_WORKSPACES"]).parent / f"log-{port}.txt"
+    with log.open("w") as out:
+        server = subprocess.Popen([sys.executable, *(word.format(port) for word in command)], cwd=ROOT, stdout=out,
+                                  stderr=subprocess.STDOUT, env=environment | {"GRADIO_SERVER_PORT": str(port)})
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=2)
+            break
+        except OSError:
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.5)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    try:
+        server.wait(timeout=10)
+    except subprocess.TimeoutExpired:                        # Uvicorn waits for the heartbeat that a client listens to
+        server.kill()
+        server.wait()
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@pytest.fixture(scope="module")
+def address(environment):
+    with served(environment, ["gradio_app.py"], "/") as address:
+        yield address
+
+
+@pytest.fixture
+def client(address) -> Client:
+    return Client(address, verbose=False, analytics_enabled=False)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> list[Path]:
+    """Small simulated images with their dots beside them."""
+    folder = tmp_path_factory.mktemp("images")
+    for k in range(3):
+        scene = simulate("vgg-cells", 3, k, size=(64, 72))
+        (folder / f"cell_{k}.png").write_bytes(png(scene.image))
+        (folder / f"cell_{k}_dots.csv").write_bytes(points_csv(scene.points).encode())
+    return sorted(folder.glob("*.png"))
+
+
+def given(paths) -> list:
+    return [handle_file(str(path)) for path in paths]
+
+
+def test_the_api_the_command_line_and_the_core_count_the_same(client, images, environment):
+    rows, archive = client.predict(given(images), weights=WEIGHTS, api_name="/count")
+    command = [sys.executable, "-m", "cellapp", "count", *map(str, images), "--weights", WEIGHTS, "--json"]
+    lines = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    told = [json.loads(line) for line in lines.splitlines()]
+    counter = load(WEIGHTS)
+    own = [count_one(path, counter) for path in images]
+    assert [row["image"] for row in rows] == [path.name for path in images]
+    assert all(list(row) == list(COLUMNS) for row in rows)
+    for row, line, result in zip(rows, told, own, strict=True):
+        assert row["count"] == pytest.approx(result.prediction.count, abs=1e-3)
+        assert line["count"] == pytest.approx(result.prediction.count, abs=1e-3)
+        assert row["count"] > 1
+        assert (row["status"], row["weights"]) == ("ok", WEIGHTS) == (line["status"], line["weights"])
+    with zipfile.ZipFile(archive) as box:
+        table = list(csv.DictReader(io.StringIO(box.read("counts.csv").decode("utf-8-sig"))))
+        assert [float(line["count"]) for line in table] == pytest.approx([row["count"] for row in rows], rel=1e-4)
+        assert {"run.json", "cell_0__fcrn-a_density.tif", "cell_2__fcrn-a_points.csv"} <= set(box.namelist())
+
+
+def test_options_reach_the_network(client, images):
+    rows, _ = client.predict(given(images[:1]), weights=WEIGHTS, cell_diameter=24, api_name="/count")
+    own = count_one(images[0], load(WEIGHTS), Options(cell_diameter=24))
+    assert rows[0]["count"] == pytest.approx(own.prediction.count, abs=1e-3)
+    assert rows[0]["cell_diameter_px"] == 24
+    assert "0.478 times" in rows[0]["message"]
+
+
+def test_a_bad_file_is_a_row_with_its_sentence_and_the_others_are_counted(client, images, tmp_path):
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(b"not an image")
+    rows, archive = client.predict(given([bad, images[0]]), api_name="/count")
+    assert [row["status"] for row in rows] == ["error", "ok"]
+    assert re.search(r"broken\.png: .*not an image", rows[0]["message"])
+    assert rows[0]["count"] is None and rows[1]["count"] > 1
+    assert archive.endswith(".zip")
+
+
+@pytest.mark.parametrize(("call", "sentence"), [
+    ({"weights": "fcrn-a/none"}, "There are no weights called “fcrn-a/none”"),
+    ({"frame": 1, "z": "sideways"}, "Focal plane sideways: z cannot be 'sideways'; choose max, min, mean"),
+])
+def test_what_cannot_be_is_one_sentence(client, images, call, sentence):
+    with pytest.raises(AppError, match=re.escape(sentence)):
+        client.predict(given(images[:1]), **call, api_name="/count")
+
+
+def test_a_file_that_is_no_image_is_said_to_be_none(client, images):
+    with pytest.raises(AppError, match=r"None of these files is an image: cell_0_dots\.csv"):
+        client.predict(given([images[0].with_name("cell_0_dots.csv")]), api_name="/count")
+
+
+def test_methods_are_compared(client, images):
+    rows, agreement, archive = client.predict(handle_file(str(images[0])), weights=[WEIGHTS, OTHER],
+                                              api_name="/compare")
+    assert [row["weights"] for row in rows] == [WEIGHTS, OTHER]
+    own = [count_one(images[0], load(name)).prediction.count for name in (WEIGHTS, OTHER)]
+    assert [row["count"] for row in rows] == pytest.approx(own, abs=1e-3)
+    assert agreement["median"] == pytest.approx(sum(own) / 2, abs=1e-3)
+    assert agreement["sentence"].startswith("The methods ")
+    with zipfile.ZipFile(archive) as box:
+        assert {"compare.csv", "cell_0__fcn_dsb2018_mask.tif"} <= set(box.namelist())
+
+
+def test_weights_are_taught_used_and_taken_away(client, address, images, tmp_path):
+    dots = [path.with_name(f"{path.stem}_dots.csv") for path in images]
+    settings = {"start": WEIGHTS, "name": "My cells", "epochs": 2, "steps": 2, "batch": 1, "crop": 32}
+    job = client.submit(given(images), given(dots), **settings, api_name="/fine_tune")
+    rows, summary, archive = job.result(timeout=240)
+    assert summary["weights"] == "own/my-cells"
+    assert [row["name"] for row in rows] in [[path.name] for path in images]
+    assert summary["mae_after"] == pytest.approx(abs(rows[0]["after"] - rows[0]["manual"]), abs=1e-3)
+    assert "too few to be sure" in summary["verdict"]
+    with zipfile.ZipFile(archive) as box:
+        box.extractall(tmp_path)
+    counted, _ = client.predict(given(images[:1]), weights="own/my-cells", api_name="/count")
+    own = count_one(images[0], load("own/my-cells", where=tmp_path)).prediction.count
+    assert counted[0]["count"] == pytest.approx(own, abs=1e-3)
+    assert client.predict("own/my-cells", api_name="/verify")["ok"]
+    stranger = Client(address, verbose=False, analytics_enabled=False)
+    with pytest.raises(AppError, match="There are no weights called “own/my-cells” here"):
+        stranger.predict(given(images[:1]), weights="own/my-cells", api_name="/count")
+    assert "own/my-cells" not in [row["id"] for row in stranger.predict(api_name="/weights")]
+
+
+def test_a_training_without_truth_is_refused(client, images):
+    with pytest.raises(AppError, match="None of the 1 images has dots"):
+        client.predict(given(images[:1]), given([images[1].with_name("cell_1_dots.csv")]), api_name="/fine_tune")
+
+
+def test_the_weights_are_listed_and_verified(client):
+    rows = client.predict(api_name="/weights")
+    assert WEIGHTS in [row["id"] for row in rows]
+    assert all(len(part["sha256"]) == 64 for row in rows for part in row["files"])
+    answer = client.predict(WEIGHTS, api_name="/verify")
+    assert answer["ok"] and "off by" in answer["message"]
+
+
+def test_the_api_says_what_it_takes_and_gives(client):
+    told = client.view_api(print_info=False, return_format="dict")["named_endpoints"]
+    assert set(told) == {"/count", "/compare", "/fine_tune", "/weights", "/verify", "/download"}
+    names = [one["parameter_name"] for one in told["/count"]["parameters"]]
+    assert names[:2] == ["images", "weights"]
+    assert set(names[2:]) == Options.model_fields.keys() - {"tile"}
+    assert {"epochs", "steps", "learning_rate"} <= {one["parameter_name"] for one in told["/fine_tune"]["parameters"]}
+    rows, archive = told["/count"]["returns"]
+    assert all(f"{name}: " in rows["python_type"]["type"] for name in COLUMNS)
+    assert archive["python_type"]["type"] == "filepath"
+    assert "counts.csv" in told["/count"]["description"] and "cell_diameter: Typical" in told["/count"]["description"]
+
+
+def test_uploads_lie_in_a_folder_of_our_own(client, images, environment):
+    client.predict(given(images[:1]), api_name="/count")
+    folder = Path(environment["CELLAPP_WORKSPACES"]) / "gradio"
+    assert list(folder.rglob("cell_0.png"))
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_it_can_be_served_beside_the_pages(environment, images):
+    command = ["-m", "streamlit", "run", "app.py", "--server.headless=true", "--server.port={}",
+               "--server.address=127.0.0.1"]
+    with served(environment | {"CELLAPP_GRADIO": "1"}, command, "/_stcore/health") as address:
+        client = Client(f"{address}/gradio/", verbose=False, analytics_enabled=False)
+        rows, _ = client.predict(given(images[:1]), weights=WEIGHTS, api_name="/count")
+        assert rows[0]["count"] == pytest.approx(count_one(images[0], load(WEIGHTS)).prediction.count, abs=1e-3)
+        assert b"streamlit" in urllib.request.urlopen(address).read().lower()
+
+
+def test_importing_the_app_launches_nothing(environment):
+    code = "import gradio_app, gradio; print(isinstance(gradio_app.demo, gradio.Blocks), gradio_app.demo.is_running)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ran.stdout.split() == ["True", "False"], ran.stderr
