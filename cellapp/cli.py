@@ -118,6 +118,17 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--cells", type=int, help="cells in each image (default: as the preset draws them)")
     simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
 
+    space = _command(verbs, "space", commands.space, "write a folder that becomes a Space on the Hugging Face Hub")
+    space.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    kind = space.add_mutually_exclusive_group()
+    kind.add_argument("--gradio", dest="kind", action="store_const", const="gradio", default="gradio",
+                      help="the Gradio app alone (default)")
+    kind.add_argument("--docker", dest="kind", action="store_const", const="docker",
+                      help="the pages and the Gradio app in a container")
+    space.add_argument("--zero-gpu", action="store_true", help="for a Gradio Space with ZeroGPU")
+    space.add_argument("--weights", action="append", default=[], metavar="ID",
+                       help="weights that go along; may be given again (default: all)")
+
     dots = verbs.add_parser("dots", help="convert files of dots", description="Files of dots: one dot, one cell.")
     _convert(dots.add_subparsers(required=True, metavar="ACTION"))
     return parser

@@ -84,3 +84,14 @@ def simulate(given: argparse.Namespace) -> int:
         show(given, {"image": f"{stem}.png", "cells": len(scene.points), "requested": scene.requested},
                f"{given.out / stem}.png: {len(scene.points)} cells")
     return 0
+
+
+def space(given: argparse.Namespace) -> int:
+    from cellapp.space import write
+
+    written = write(given.folder, given.kind, given.weights, zero_gpu=given.zero_gpu)
+    size = sum((given.folder / path).stat().st_size for path in written)
+    show(given, {"folder": str(given.folder), "kind": given.kind, "files": len(written), "bytes": size},
+         f"{given.folder}: {len(written)} files, {size / 1e6:.0f} MB. Send it with\n"
+         f"    hf upload USER/NAME {given.folder} --repo-type space")
+    return 0

@@ -22,7 +22,7 @@ from cellapp.ui.counters import load_counter
 from cellapp.ui.gradio_count import find, sendable
 from cellapp.ui.text import interval_text
 
-SHOWN = {"Weights": 240, "Count": 90, "Interval": 130, "Seconds": 90, "Remark": 340}   # px
+SHOWN = {"Weights": 240, "Count": 90, "Interval": 130, "Seconds": 90, "Remark": 440}   # px
 
 AGREEMENT = {"type": "object", "properties": {
     "number": {"type": "integer"}, **{name: {"type": "number"} for name in ("median", "low", "high", "cv")},
@@ -65,15 +65,15 @@ def compare(image, weights, settings, session=None, progress=gr.Progress()):  # 
         yield [result.row() for _, result in now.done], agreement, now.archive
 
 
-def page(image, weights, settings, session=None, progress=gr.Progress()):  # noqa: B008
+def page(image, weights, settings, session=None, narrow=False, progress=gr.Progress()):  # noqa: B008
     """The same for the page."""
     for now in compared(image, weights, settings, session, progress):
         dots = maps = None
         if now.archive and now.counted:
             predictions = {row.title: result.prediction for row, result in now.counted}
             first = now.counted[0][1]
-            dots = dot_plot(predictions, now.spread, narrow=True)
-            maps = panes(first.image, predictions, channel=first.options.channel)
+            dots = dot_plot(predictions, now.spread, narrow=narrow)
+            maps = panes(first.image, predictions, channel=first.options.channel, stacked=narrow)
         yield (_hero(now), gr.update(value=dots, visible=dots is not None),
                gr.update(value=maps, visible=maps is not None), gr.update(value=_table(now), visible=True),
                gr.update(value=now.archive, visible=now.archive is not None))

@@ -25,7 +25,7 @@ from cellapp.ui.counters import load_counter, rows
 from cellapp.ui.gradio_form import rows_of
 from cellapp.ui.text import interval_text
 
-SHOWN = {"Image": 190, "Count": 90, "Interval": 130, "Remark": 340}   # px
+SHOWN = {"Image": 190, "Count": 90, "Interval": 130, "Remark": 440}   # px
 _TEXT = ("image", "channel", "region", "method", "weights", "device", "status", "message")
 ROWS = rows_of(_TEXT, [name for name in COLUMNS if name not in _TEXT])
 MOST_PICTURES = 100                                          # on the page; the files hold those of all images
@@ -65,13 +65,13 @@ def count(images, weights, settings, session=None, progress=gr.Progress()):  # n
         yield now.rows, now.archive
 
 
-def page(images, weights, settings, session=None, progress=gr.Progress()):  # noqa: B008
+def page(images, weights, settings, session=None, narrow=False, progress=gr.Progress()):  # noqa: B008
     """The same for the page: the number, the maps of the last image, the table, the pictures, the zip."""
     for now in counted(images, weights, settings, session, progress):
         result, done = now.last, now.archive is not None
         figure = None
         if done and result is not None and result.prediction is not None:
-            figure = panes(result.image, result.prediction, channel=result.options.channel)
+            figure = panes(result.image, result.prediction, channel=result.options.channel, stacked=narrow)
         several = len(now.pictures) > 1
         yield (hero(now), gr.update(value=figure, visible=figure is not None),
                gr.update(value=table(now.results), visible=True),

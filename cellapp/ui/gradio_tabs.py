@@ -15,6 +15,7 @@ from cellapp.ui.gradio_form import READING, answer, answered_file, endpoint, for
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 IMAGES = sorted(str(path) for path in EXAMPLES.glob("*.png") if not path.stem.endswith("_labels"))
 _MORE = READING[2:]                                          # folded away; the first two are asked for more often
+_NARROW = "(...given) => [...given.slice(0, -1), window.innerWidth < 700]"     # panes on a phone are stacked
 _HIDDEN = {"api_visibility": "private"}
 
 
@@ -131,7 +132,9 @@ def _answers(go: gr.Button, api, page, declared, given: list, plain: list, seen:
     plainly = endpoint(api, model, names)
     gr.Button(visible=False).click(plainly, [for_api(one) for one in given], plain, api_name=api.__name__,
                                    api_description=plainly.__doc__, **slot)
-    done = go.click(endpoint(page, model, names), given, seen, show_progress_on=seen[0], **_HIDDEN, **slot)
+    narrow = gr.Checkbox(False, visible=False)
+    done = go.click(endpoint(page, model, names), [*given, narrow], seen, js=_NARROW, show_progress_on=seen[0],
+                    **_HIDDEN, **slot)
     stop.click(None, cancels=[done])
     return done
 

@@ -75,7 +75,7 @@ def fine_tune(images, truth, start, minutes, name, licence, keep_together, setti
 
 
 def page(images, truth, start, minutes, name, licence, keep_together, settings, session=None,
-         progress=gr.Progress()):  # noqa: B008
+         narrow=False, progress=gr.Progress()):  # noqa: B008
     """The same for the page: the verdict, the curves, the counts before and after, the zip."""
     for now in tuned(images, truth, start, minutes, name, licence, keep_together, settings, session, progress):
         words = "<p>The training has begun; the first curve appears after the first epoch.</p>"
