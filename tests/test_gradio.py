@@ -94,6 +94,8 @@ def test_the_api_the_command_line_and_the_core_count_the_same(client, images, en
     command = [sys.executable, "-m", "cellapp", "count", *map(str, images), "--weights", WEIGHTS, "--json"]
     lines = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
     told = [json.loads(line) for line in lines.splitlines()]
+    single, _ = client.predict(handle_file(str(images[0])), weights=WEIGHTS, api_name="/count_image")
+    assert single[0]["count"] == rows[0]["count"]
     counter = load(WEIGHTS)
     own = [count_one(path, counter) for path in images]
     assert [row["image"] for row in rows] == [path.name for path in images]
@@ -189,7 +191,7 @@ def test_the_weights_are_listed_and_verified(client):
 
 def test_the_api_says_what_it_takes_and_gives(client):
     told = client.view_api(print_info=False, return_format="dict")["named_endpoints"]
-    assert set(told) == {"/count", "/compare", "/fine_tune", "/weights", "/verify", "/download"}
+    assert set(told) == {"/count", "/count_image", "/compare", "/fine_tune", "/weights", "/verify", "/download"}
     names = [one["parameter_name"] for one in told["/count"]["parameters"]]
     assert names[:2] == ["images", "weights"]
     assert set(names[2:]) == Options.model_fields.keys() - {"tile"}

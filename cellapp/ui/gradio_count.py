@@ -65,6 +65,19 @@ def count(images, weights, settings, session=None, progress=gr.Progress()):  # n
         yield now.rows, now.archive
 
 
+def count_image(image, weights, settings, session=None, progress=gr.Progress()):  # noqa: B008
+    """Count the cells in one microscopy image: /count for clients that cannot send lists of files, as of assistants.
+
+    Parameters:
+        image: an image file
+        weights: which weights count, by their id; /weights lists them
+    Returns:
+        rows: one object with the columns of counts.csv; count is null where status is "error", and message says why
+        archive: a zip with counts.csv, run.json, density map, points, overlay and files for Fiji, ImageJ and QuPath
+    """
+    yield from count([image] if image else [], weights, settings, session, progress)
+
+
 def page(images, weights, settings, session=None, narrow=False, progress=gr.Progress()):  # noqa: B008
     """The same for the page: the number, the maps of the last image, the table, the pictures, the zip."""
     for now in counted(images, weights, settings, session, progress):

@@ -55,7 +55,8 @@ def served() -> dict:
 
 
 _CSS = """.hero { font-size: 3rem; font-weight: 600; line-height: 1.2; }
-.hero small { font-size: 1rem; font-weight: 400; opacity: .75; }"""
+.hero small { font-size: 1rem; font-weight: 400; opacity: .75; }
+.answer { min-height: 5rem; }"""
 
 
 @contextmanager

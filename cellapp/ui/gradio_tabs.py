@@ -29,8 +29,8 @@ def count(session: gr.State) -> gr.Dropdown:
             go, stop = _buttons("Count")
             _examples([[[path]] for path in IMAGES], images)
         with gr.Column(scale=3, min_width=320):
-            hero = gr.HTML(_welcome("Give microscopy images or take an example: you get the count, a density map that "
-                                    "sums to it, and the cells found one by one."))
+            hero = _answer("Give microscopy images or take an example: you get the count, a density map that "
+                           "sums to it, and the cells found one by one.")
             maps = gr.Plot(show_label=False, visible=False)
             table = _table("Counts", gradio_count.SHOWN)
             pictures = gr.Gallery(label="Overlays", visible=False, columns=3, object_fit="contain", format="png")
@@ -39,6 +39,9 @@ def count(session: gr.State) -> gr.Dropdown:
     _answers(go, gradio_count.count, gradio_count.page, (Options, READING), given,
              [answer("rows", gradio_count.ROWS), answered_file()],
              [hero, maps, table, pictures, archive], stop, **gradio_server.slot())
+    one = [gr.File(label="image", visible=False), *map(for_api, given[1:])]
+    _api(gradio_count.count_image, (Options, READING), one, [answer("rows", gradio_count.ROWS), answered_file()],
+         **gradio_server.slot())
     return chosen
 
 
@@ -54,8 +57,8 @@ def compare(session: gr.State) -> gr.Dropdown:
             go, stop = _buttons("Compare")
             _examples([[path] for path in IMAGES], image)
         with gr.Column(scale=3, min_width=320):
-            hero = gr.HTML(_welcome("Several methods count one image: their numbers in one table, their maps side by "
-                                    "side, and a sentence on how far they agree."))
+            hero = _answer("Several methods count one image: their numbers in one table, their maps side by "
+                           "side, and a sentence on how far they agree.")
             dots = gr.Plot(show_label=False, visible=False)
             maps = gr.Plot(show_label=False, visible=False)
             table = _table("Methods", gradio_compare.SHOWN)
@@ -84,9 +87,9 @@ def fine_tune(session: gr.State, lists: list[gr.Dropdown]) -> None:
                 settings = [widget(TrainingConfig, one, empty=True) for one in gradio_tune.SETTINGS]
             go, stop = _buttons("Start training")
         with gr.Column(scale=3, min_width=320):
-            hero = gr.HTML(_welcome("Give a few of your images with dots set by hand. Weights that count something "
-                                    "similar learn from them; you see the error before and after on images kept back. "
-                                    "Stay on this page until it is done."))
+            hero = _answer("Give a few of your images with dots set by hand. Weights that count something "
+                           "similar learn from them; you see the error before and after on images kept back. "
+                           "Stay on this page until it is done.")
             curves = gr.Plot(show_label=False, visible=False)
             scatter = gr.Plot(show_label=False, visible=False)
             table = _table("Images kept back", gradio_tune.SHOWN)
@@ -128,15 +131,19 @@ def _answers(go: gr.Button, api, page, declared, given: list, plain: list, seen:
 
     declared : a model and its fields among the widgets; plain, seen : what the API and what the page gets
     """
-    model, names = declared
-    plainly = endpoint(api, model, names)
-    gr.Button(visible=False).click(plainly, [for_api(one) for one in given], plain, api_name=api.__name__,
-                                   api_description=plainly.__doc__, **slot)
+    _api(api, declared, [for_api(one) for one in given], plain, **slot)
     narrow = gr.Checkbox(False, visible=False)
-    done = go.click(endpoint(page, model, names), [*given, narrow], seen, js=_NARROW, show_progress_on=seen[0],
+    done = go.click(endpoint(page, *declared), [*given, narrow], seen, js=_NARROW, show_progress_on=seen[0],
                     **_HIDDEN, **slot)
     stop.click(None, cancels=[done])
     return done
+
+
+def _api(function, declared, given: list, plain: list, **slot) -> None:
+    """An endpoint without a button; its whole docstring describes it."""
+    answering = endpoint(function, *declared)
+    gr.Button(visible=False).click(answering, given, plain, api_name=function.__name__,
+                                   api_description=answering.__doc__, **slot)
 
 
 def _buttons(verb: str) -> tuple[gr.Button, gr.Button]:
@@ -173,5 +180,6 @@ def _relisted(session: str | None):
     return gr.update(choices=there), gr.update(choices=there), gr.update(choices=[*there, *further])
 
 
-def _welcome(words: str) -> str:
-    return f"<p>{words}</p>"
+def _answer(words: str) -> gr.HTML:
+    """Where the answer is told, and before it what the tab is for."""
+    return gr.HTML(f"<p>{words}</p>", elem_classes="answer")

@@ -78,11 +78,9 @@ def page(images, truth, start, minutes, name, licence, keep_together, settings, 
          narrow=False, progress=gr.Progress()):  # noqa: B008
     """The same for the page: the verdict, the curves, the counts before and after, the zip."""
     for now in tuned(images, truth, start, minutes, name, licence, keep_together, settings, session, progress):
-        words = "<p>The training has begun; the first curve appears after the first epoch.</p>"
+        words = ""                                           # the progress bar lies there
         if now.summary:
             words = f"<p><b>{html.escape(now.summary['title'])}</b>: {html.escape(now.summary['verdict'])}</p>"
-        elif now.epochs:
-            words = f"<p>Epoch {now.epochs[-1]['epoch']} of {now.planned}.</p>"
         lines = [[one["name"], one["manual"], one["before"], round(one["after"], 1)] for one in now.images]
         drawn = curves(now.epochs, now.planned) if now.epochs else None
         yield (words, gr.update(value=drawn, visible=bool(now.epochs)),
