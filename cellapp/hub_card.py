@@ -149,7 +149,7 @@ def figure(run: Run) -> bytes:
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(30)
 
     def place(by_hand: float, predicted: float) -> tuple[float, float]:
-        span = fine - 1.4 * rim
+        span = fine - 1.6 * rim
         return rim + by_hand / top * span, fine - rim - max(0.0, predicted) / top * span
 
     draw.line([place(0, 0), place(top, top)], fill="#b0b7c3", width=3)

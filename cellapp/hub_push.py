@@ -15,6 +15,7 @@ from cellapp.dots import Dots, write_dots
 from cellapp.errors import HubError
 from cellapp.hub_net import Address, Progress, Stop, Token, check, checked_token, hub, look, patiently, sentences
 from cellapp.train_jobs import Job, given_of
+from cellapp.train_spec import OWN
 from cellapp.weights import Hub, Weights
 
 INCLUDES = ("images", "dots")                                # of the training; never unless asked for
@@ -118,7 +119,7 @@ def push(weights_id: str, repo: str, *, token: Token = None, private: bool = Tru
 def _licence(row: Weights, given: str | None) -> str:
     if given in (None, "", row.licence):
         return row.licence
-    if row.licence != NOT_STATED and not row.id.startswith("own/"):
+    if row.licence != NOT_STATED and not row.id.startswith(OWN):
         raise HubError(f"{row.id}: these weights came with the terms “{row.licence}”, which stay; leave the licence "
                        "out.")
     return given
