@@ -4,8 +4,9 @@ import pytest
 from conftest import add_weights
 from hub_server import Server
 
-from cellapp import hub_net
+from cellapp import hub, hub_net
 from cellapp import weights as store
+from cellapp.errors import HubError
 from cellapp.image import read_image
 from cellapp.methods import load
 from cellapp.verify import EXAMPLES, TOLERANCE
@@ -45,3 +46,32 @@ def provable(folder, weights_id="own/mine", **about) -> store.Weights:
     row = row.model_copy(update={"check": store.Check(image=EXAMPLE, count=count, tolerance=TOLERANCE)})
     store.replace(row, folder)
     return row
+
+
+def pushed(mine, repo="alice/cells", **changes):
+    return hub.push("own/mine", repo, **{"token": ALICE, "folder": mine} | changes)
+
+
+@pytest.fixture
+def cells(server, mine):
+    """The repository alice/cells, public, with weights."""
+    pushed(mine, private=False)
+    server.log.clear()
+    return server.repos["alice/cells"]
+
+
+def pulled(tmp_path, repo="alice/cells", token=False, **changes):
+    return hub.pull(repo, **{"token": token, "folder": tmp_path / "pulled"} | changes)
+
+
+def refused(call, *words, again=None):
+    """The one sentence of a call that cannot go well; no token is in it."""
+    with pytest.raises(HubError) as caught:
+        call()
+    sentence = str(caught.value)
+    assert all(word in sentence for word in words), sentence
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    assert "secret" not in sentence
+    assert again is None or caught.value.again == again
+    return sentence

@@ -1,27 +1,18 @@
 """Weights on the Hub: the real client against the server of `hub_server`; every failure is one clear sentence."""
 
-import hashlib
-import json
 import logging
 
 import pytest
-from hub_fixtures import ALICE, BOB, EXAMPLES, READER
+from hub_fixtures import ALICE, BOB, EXAMPLES, READER, pulled, pushed, refused
 from hub_server import Repo
 
-from cellapp import hub, hub_net, train_jobs
+from cellapp import hub, hub_net
 from cellapp import weights as store
-from cellapp.errors import Cancelled, HubError
-from cellapp.files import write_atomic
+from cellapp.errors import Cancelled
 from cellapp.image import read_image
 from cellapp.methods import load
-from cellapp.simulate import simulate
-from cellapp.train_spec import Given
 
 pytest_plugins = ["hub_fixtures"]
-
-
-def pushed(mine, repo="alice/cells", **changes):
-    return hub.push("own/mine", repo, **{"token": ALICE, "folder": mine} | changes)
 
 
 def counted(weights_id, folder):
@@ -64,31 +55,6 @@ def test_pushing_again_adds_nothing_and_pushing_changes_adds_one_commit(server, 
     assert (old.title, new.title) == ("My *cells* · alice/cells", "Better · alice/cells")
     assert set(store.manifest(tmp_path)) == {old.id, new.id}  # two revisions lie side by side
     assert sum("PUT" in line for line in server.log) == 1    # the numbers are the same
-
-
-@pytest.fixture
-def cells(server, mine):
-    """The repository alice/cells, public, with weights."""
-    pushed(mine, private=False)
-    server.log.clear()
-    return server.repos["alice/cells"]
-
-
-def pulled(tmp_path, repo="alice/cells", token=False, **changes):
-    return hub.pull(repo, **{"token": token, "folder": tmp_path / "pulled"} | changes)
-
-
-def refused(call, *words, again=None):
-    """The one sentence of a call that cannot go well; no token is in it."""
-    with pytest.raises(HubError) as caught:
-        call()
-    sentence = str(caught.value)
-    assert all(word in sentence for word in words), sentence
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    assert "secret" not in sentence
-    assert again is None or caught.value.again == again
-    return sentence
 
 
 def test_who_may_not_read_is_told_why(server, cells, tmp_path):
@@ -154,20 +120,26 @@ def test_a_hub_that_stays_broken_is_one_sentence(server, cells, tmp_path, where,
     assert pulled(tmp_path).hub.repo == "alice/cells"
 
 
-def test_a_hub_that_says_nothing_is_given_up(server, cells, mine, tmp_path, monkeypatch):
+@pytest.fixture
+def hasty(monkeypatch):
+    """A client that waits for some seconds only."""
     from huggingface_hub import constants, set_client_factory
 
-    monkeypatch.setitem(hub_net.DEADLINES, "timeout", 1.0)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
+    with monkeypatch.context() as patch:
+        patch.setitem(hub_net.DEADLINES, "timeout", 4.0)
+        patch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 4)
+        set_client_factory(hub_net._client)
+        yield
     set_client_factory(hub_net._client)
+
+
+def test_a_hub_that_says_nothing_is_given_up(server, cells, mine, tmp_path, hasty):
     server.faults["GET", "/api/models/"] = ["hang"]
     refused(lambda: pulled(tmp_path), "did not answer in time", again=True)
     server.faults["GET", "/model.safetensors"] = ["hang"]
     assert pulled(tmp_path).hub.repo == "alice/cells"        # the client asks once more by itself
     server.faults["POST", "/commit/"] = ["hang"]
     refused(lambda: pushed(mine, private=False, licence="MIT"), "did not answer in time", again=True)
-    monkeypatch.undo()
-    set_client_factory(hub_net._client)
 
 
 def test_offline_is_said(cells, tmp_path, monkeypatch):
@@ -240,53 +212,6 @@ def test_cancelling_a_push_changes_nothing_there(server, mine):
     assert set(server.repos["alice/cells"].files) == {".gitattributes"}
 
 
-def test_what_leaves_is_what_was_listed(server, mine):
-    listed = hub.listing("own/mine", "alice/cells", folder=mine)
-    pushed(mine)
-    sent = {name: file.content for name, file in server.repos["alice/cells"].files.items() if name != ".gitattributes"}
-    assert {upload.path: upload.content for upload in listed} == sent
-    assert all(upload.about for upload in listed)
-    config = json.loads(sent["config.json"])
-    assert (config["method"], config["licence"], config["title"]) == ("fcrn-a", "CC BY 4.0", "My *cells*")
-    refused(lambda: hub.listing("own/mine", "alice/cells", folder=mine, include=["images"]), "only with weights that")
-    refused(lambda: hub.listing("own/mine", "alice/cells", folder=mine, include=["all"]), "choose of: images, dots")
-
-
-def test_the_card_says_what_the_hub_reads(cells, mine, tmp_path):
-    import yaml
-
-    card = cells.files["README.md"].content.decode()
-    about = yaml.safe_load(card.split("---\n")[1])
-    assert about["library_name"] == "cellapp"
-    assert about["tags"][0] == "cellapp"
-    assert about["license"] == "cc-by-4.0"
-    assert "base_model" not in about
-    assert "# My \\*cells\\*" in card
-    row = pulled(tmp_path)
-    command = "python -m cellapp evaluate --images /home/a"
-    score = store.Score(data="held out", images=7, mae=1.5, bias=-0.5, command=command)
-    child = row.model_copy(update={"id": "own/child", "parent": row.id, "hub": None, "scores": (score,),
-                                   "licence": "not stated"})
-    store.replace(child, tmp_path / "pulled")
-    files = {upload.path: upload.content.decode(errors="replace") for upload in hub.listing(
-        "own/child", "alice/child", folder=tmp_path / "pulled", licence="CC0")}
-    about = yaml.safe_load(files["README.md"].split("---\n")[1])
-    assert about["base_model"] == "alice/cells"
-    assert about["license"] == "cc0-1.0"
-    metrics = about["model-index"][0]["results"][0]["metrics"]
-    assert {metric["type"]: metric["value"] for metric in metrics} == {"mae": 1.5, "bias": -0.5}
-    assert "/home/a" not in "".join(files.values())
-
-
-def test_terms_stay_and_the_public_needs_some(server, mine, tmp_path):
-    store.replace(store.find("own/mine", mine).model_copy(update={"licence": "not stated"}), mine)
-    refused(lambda: pushed(mine, private=False), "say under which licence")
-    pushed(mine, private=False, licence="MIT")
-    row = pulled(tmp_path)
-    assert row.licence == "MIT"
-    refused(lambda: hub.listing(row.id, "bob/copy", folder=tmp_path / "pulled", licence="CC0"), "“MIT”, which stay")
-
-
 def test_search_finds_what_is_tagged_and_seen(server, cells, mine, monkeypatch):
     pushed(mine, "alice/secret-cells")
     server.repos["bob/other"] = Repo()
@@ -315,44 +240,3 @@ def test_no_token_is_written_logged_or_sent_in_an_address(server, mine, tmp_path
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 4
     assert not [path for path in written if b"secret" in path.read_bytes()]
-
-
-@pytest.fixture
-def trained(mine, tmp_path):
-    """The job that made ``own/mine``: six images, of which five were kept back, with a pixel size and no secrets."""
-    from tifffile import imwrite
-
-    given = []
-    for k in range(6):
-        scene = simulate("vgg-cells", 3, k, size=(48, 56))
-        path = tmp_path / f"patient {k}.tif"
-        imwrite(path, scene.image, imagej=True, resolution=(4.0, 4.0), metadata={"unit": "um"})
-        given.append(Given(path.name, path, hashlib.sha256(path.read_bytes()).hexdigest(), {}, scene.points))
-    job = train_jobs.create(tmp_path / "jobs", given, ["learn", *["check"] * 5], id="own/mine", title="mine",
-                            trained_on="nothing", out_folder=mine, config={})
-    images = [{"name": one.name, "manual": 20.0 + k, "before": 30.0, "after": 21.0 + k}
-              for k, one in enumerate(given[1:])]
-    write_atomic(job.folder / "result.json", json.dumps({"images": images}))
-    train_jobs.finish(job.folder, "done", weights="own/mine")
-    return job
-
-
-def test_a_training_tells_its_error_and_its_images_stay(server, mine, trained):
-    files = {upload.path: upload.content for upload in hub.listing("own/mine", "alice/cells", folder=mine, job=trained)}
-    assert set(files) == {"model.safetensors", "config.json", "README.md", "before_after.png"}
-    card = files["README.md"].decode()
-    assert "on the 5 images kept back, which also chose the epoch: 8.0 cells per image before the training, 95%" in card
-    assert "; 1.0 cells per image after the training" in card
-    assert "- Pixel size: 0.25 µm" in card
-    assert "![Counts by hand against predicted ones](before_after.png)" in card
-    assert files["before_after.png"].startswith(b"\x89PNG")
-    assert not any(b"patient" in content for content in files.values())
-    with_all = hub.listing("own/mine", "alice/cells", folder=mine, job=trained, include=["images", "dots"])
-    extra = [upload for upload in with_all if upload.path not in files]
-    assert len(extra) == 12
-    assert extra[0].path == "training/001-patient_0.tif"
-    assert extra[1].path == "training/001-patient_0_dots.csv"
-    pushed(mine, job=trained, include=["dots"])
-    assert sum(name.startswith("training/") for name in server.repos["alice/cells"].files) == 6
-    pushed(mine, job=trained)
-    assert set(server.repos["alice/cells"].files) == {*files, ".gitattributes"}, "what is no longer ticked goes"
