@@ -25,9 +25,9 @@ with gr.Blocks(title="cellapp: count cells", analytics_enabled=False, delete_cac
     with gr.Tab("Compare"):
         lists.append(gradio_tabs.compare(session))
     with gr.Tab("Fine-tune"):
-        gradio_tabs.fine_tune(session, lists)
+        lists.append(gradio_tabs.fine_tune(session, lists))
     with gr.Tab("Weights") as tab:
-        gradio_tabs.all_weights(session, tab)
+        gradio_tabs.all_weights(session, tab, lists)
 demo.queue(max_size=gradio_server.WAITING)
 
 if __name__ == "__main__":

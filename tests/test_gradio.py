@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from hub_fixtures import ALICE
 
+from cellapp import hub
 from cellapp.batch import COLUMNS, count_one
 from cellapp.dots import points_csv
 from cellapp.methods import Options, load
@@ -27,6 +29,7 @@ from cellapp.simulate import simulate
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS, OTHER = "fcrn-a/simulated", "fcn/dsb2018"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "OMP_NUM_THREADS": "1"}
+pytest_plugins = ["hub_fixtures"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -189,9 +192,29 @@ def test_the_weights_are_listed_and_verified(client):
     assert answer["ok"] and "off by" in answer["message"]
 
 
+def test_what_was_pushed_to_the_hub_is_pulled_and_counts_the_same(environment, images, server, mine):
+    pushed = hub.push("own/mine", "alice/cells", token=ALICE, folder=mine)
+    there = environment | {"HF_ENDPOINT": server.url, "HF_TOKEN": ALICE}
+    del there["HF_HUB_OFFLINE"]
+    with served(there, ["gradio_app.py"], "/") as address:
+        client = Client(address, verbose=False, analytics_enabled=False)
+        with pytest.raises(AppError, match="alice/cells") as refused:
+            client.predict("alice/cells", api_name="/pull")          # the server's own token is nobody else's
+        assert ALICE not in str(refused.value)
+        row = client.predict("alice/cells", ALICE, api_name="/pull")
+        assert row["id"].startswith("hub/alice--cells-") and len(row["hub"]["revision"]) == 40
+        rows, _ = client.predict(given(images[:1]), weights=row["id"], api_name="/count")
+        assert rows[0]["count"] == pytest.approx(
+            count_one(images[0], load("own/mine", where=mine)).prediction.count, abs=1e-3)
+    assert pushed
+    for path in Path(environment["CELLAPP_WORKSPACES"]).parent.rglob("*"):
+        assert not path.is_file() or ALICE.encode() not in path.read_bytes(), path
+
+
 def test_the_api_says_what_it_takes_and_gives(client):
     told = client.view_api(print_info=False, return_format="dict")["named_endpoints"]
-    assert set(told) == {"/count", "/count_image", "/compare", "/fine_tune", "/weights", "/verify", "/download"}
+    assert set(told) == {"/count", "/count_image", "/compare", "/fine_tune", "/weights", "/verify", "/download",
+                         "/pull"}
     names = [one["parameter_name"] for one in told["/count"]["parameters"]]
     assert names[:2] == ["images", "weights"]
     assert set(names[2:]) == Options.model_fields.keys() - {"tile"}

@@ -70,8 +70,8 @@ def compare(session: gr.State) -> gr.Dropdown:
     return chosen
 
 
-def fine_tune(session: gr.State, lists: list[gr.Dropdown]) -> None:
-    """Images and truth in, new weights out, which join the ``lists`` of the other tabs."""
+def fine_tune(session: gr.State, lists: list[gr.Dropdown]) -> gr.Dropdown:
+    """Images and truth in, new weights out, which join the ``lists`` of the other tabs; the list of this one."""
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             images = gr.File(label="Images (two to ten)", file_count="multiple", height=140)
@@ -101,26 +101,38 @@ def fine_tune(session: gr.State, lists: list[gr.Dropdown]) -> None:
                     [hero, curves, scatter, table, archive, session], stop, concurrency_id="training",
                     concurrency_limit=1)
     done.then(_relisted, session, [*lists, start], **_HIDDEN)
+    return start
 
 
-def all_weights(session: gr.State, tab: gr.Tab) -> None:
-    """What is on this machine."""
+def all_weights(session: gr.State, tab: gr.Tab, lists: list[gr.Dropdown]) -> None:
+    """What is on this machine; what is pulled joins the ``lists`` of the other tabs."""
     there = store.manifest()
     gr.Markdown("The weights on this machine. A file is read only after its size and its sha256 are those of the "
                 "manifest; *Verify* counts the known answer, *Download* gives a zip that `CELLAPP_WEIGHTS` can name.")
     with gr.Row(equal_height=True):
         chosen = weights("Weights", there)
         verify, save = gr.Button("Verify"), gr.Button("Download")
+    with gr.Row(equal_height=True):
+        repository = gr.Textbox(label="From the Hugging Face Hub", placeholder="user/repo or user/repo@revision",
+                                max_lines=1, scale=3)
+        token = gr.Textbox(label="Your token, for a private repository", type="password", max_lines=1, scale=2)
+        fetch = gr.Button("Pull")
     verdict = gr.Markdown(visible=False)
     archive = gr.File(label="Weights", visible=False)
     table = _table("On this machine", gradio_weights.SHOWN, gradio_weights.table(there))
     slot = gradio_server.slot()
     verify.click(endpoint(gradio_weights.shown), [chosen, session], verdict, **_HIDDEN, **slot)
     save.click(endpoint(gradio_weights.saved), [chosen, session], archive, **_HIDDEN)
+    hub = {"concurrency_id": "hub", "concurrency_limit": 2}
+    fetched = fetch.click(endpoint(gradio_weights.pulled), [repository, token, session],
+                          [verdict, chosen, table, session], **_HIDDEN, **hub)
+    fetched.then(_relisted, session, lists, **_HIDDEN)
     listed, ids = gr.Button(visible=False), for_api(chosen)
     listed.click(endpoint(gradio_weights.weights), session, answer("rows", gradio_weights.ROWS), api_name="weights")
     listed.click(endpoint(gradio_weights.check), [ids, session], answer("answer", gradio_weights.VERDICT),
                  api_name="verify", **slot)
+    listed.click(endpoint(gradio_weights.pull), [repository, for_api(token), session],
+                 [answer("row", gradio_weights.ROW), session], api_name="pull", **hub)
     listed.click(endpoint(gradio_weights.download), [ids, session], answered_file(),
                  api_name="download")
     tab.select(_listed_again, session, [chosen, table], **_HIDDEN)

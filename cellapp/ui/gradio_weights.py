@@ -7,12 +7,13 @@ from cellapp.errors import CellappError
 from cellapp.ui import gradio_server
 from cellapp.ui.counters import rows
 from cellapp.ui.gradio_count import find
+from cellapp.ui.gradio_form import titles
 from cellapp.ui.weights_zip import packed
 from cellapp.verify import verify
 
 SHOWN = {"Weights": 220, "Id": 190, "Trained on": 340, "MAE": 70, "MB": 70, "Licence": 300}   # px
-ROWS = {"type": "array", "items": {"type": "object", "properties": {
-    name: {} for name in store.Weights.model_fields}}}
+ROW = {"type": "object", "properties": {name: {} for name in store.Weights.model_fields}}
+ROWS = {"type": "array", "items": ROW}
 VERDICT = {"type": "object", "properties": {"weights": {"type": "string"}, "ok": {"type": "boolean"},
                                             "message": {"type": "string"}}}
 
@@ -58,6 +59,32 @@ def download(weights, session=None):
         path = folder / f"{row.id.replace('/', '--')}.zip"
         path.write_bytes(packed(row, _home(row, session)))
         yield str(path)
+
+
+def pull(repository, token=None, session=None, progress=gr.Progress()):  # noqa: B008
+    """Fetch weights from the Hugging Face Hub for this visit, checked and pinned to a commit.
+
+    Parameters:
+        repository: user/repo or user/repo@revision
+        token: yours, for a private or gated repository; it is neither kept nor logged, and the server's own is not used
+    Returns:
+        row: the new row of the manifest; its id can be used in /count and /compare by the same client
+    """
+    from cellapp import hub
+
+    space = gradio_server.begun(session)
+    row = hub.pull((repository or "").strip(), token=(token or "").strip() or False, folder=space.weights,
+                   room=space.limits.room(space.folder),
+                   progress=lambda done, total: progress((done, total), desc="Fetching", unit="bytes"))
+    yield row.model_dump(mode="json"), space.id
+
+
+def pulled(repository, token=None, session=None, progress=gr.Progress()):  # noqa: B008
+    """The same for the page."""
+    for row, name in pull(repository, token, session, progress):
+        there = rows(gradio_server.space_of(name))
+        yield (gr.update(value=f"✓ {row['id']} is here until you leave, in the lists of all tabs.", visible=True),
+               gr.update(choices=titles(there), value=row["id"]), table(there), name)
 
 
 def _home(row: store.Weights, session: str | None):
