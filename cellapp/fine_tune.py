@@ -43,8 +43,13 @@ def given_of(space: Workspace, file: StoredFile, options: Options, truth: np.nda
     labels = None
     if source is not None and Path(source.name).suffix.lower() in IMAGE_SUFFIXES:
         labels = _labels(space.path(source))
-    return Given(file.name, space.path(file), file.sha256, options.model_dump(exclude_defaults=True, include=_READ),
-                 truth if dots else None, labels, None if dots else float(truth))
+    return Given(file.name, space.path(file), file.sha256, reading(options), truth if dots else None, labels,
+                 None if dots else float(truth))
+
+
+def reading(options: Options) -> dict:
+    """What of the options says how an image is read, as far as it was chosen."""
+    return options.model_dump(exclude_defaults=True, include=_READ)
 
 
 @lru_cache(maxsize=50)

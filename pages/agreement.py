@@ -19,16 +19,10 @@ with controls:
     if not begun:
         count_form.weights()
     else:
-        from cellapp.ui import count_questions, count_scale, desk  # these import torch
+        from cellapp.ui import count_questions, count_settings  # these import torch
 
-        before = desk.desk(count_form.current())
-        count_questions.answered(before)
-        suggested, _ = count_scale.suggestion(before)
-        count_form.cell_size(suggested)
-        row = count_form.weights(st.session_state.get("diameter") or suggested)
-        count_form.extras(row)
+        work, _ = count_settings.settings(extras=True)
         distance = agreement_form.distance()
-        work = desk.desk(row)
     visit.farewell()
 
 with results:

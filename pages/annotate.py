@@ -24,17 +24,13 @@ with controls:
     if not begun:
         count_form.weights()
     else:
-        from cellapp.ui import annotate_desk, count_questions, count_scale, desk  # these import torch
+        from cellapp.ui import annotate_desk, count_questions, count_settings  # these import torch
 
-        before = desk.desk(count_form.current())
-        count_questions.answered(before)
-        suggested, _ = count_scale.suggestion(before)
-        count_form.cell_size(suggested)
-        work = desk.desk(count_form.weights(st.session_state.get("diameter") or suggested))
+        work, diameter = count_settings.settings()
     visit.farewell()
 
 with results:
     if not begun:
         count_files.welcome("Dot the cells yourself", WORDS)
     elif not count_questions.ask(work):
-        annotate_desk.show(work, st.session_state.get("diameter") or suggested, narrow)
+        annotate_desk.show(work, diameter, narrow)

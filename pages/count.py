@@ -20,16 +20,10 @@ with files:
     count_files.listed()
 
 if begun:
-    from cellapp.ui import count_questions, count_results, count_run, count_scale, count_table, desk  # import torch
+    from cellapp.ui import count_questions, count_results, count_run, count_settings, count_table  # these import torch
 
     with settings:
-        before = desk.desk(count_form.current())
-        count_questions.answered(before)
-        suggested, _ = count_scale.suggestion(before)
-        count_form.cell_size(suggested)
-        row = count_form.weights(st.session_state.get("diameter") or suggested)
-        count_form.extras(row)
-    work = desk.desk(row)
+        work, _ = count_settings.settings(extras=True)
     count_run.by_itself(work)
     with results if narrow else settings:
         count_run.buttons(work)

@@ -1,5 +1,7 @@
 """Fine-tune: teach weights with dots on your own images."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from cellapp.ui import agreement_form, count_files, count_form, visit
@@ -55,7 +57,8 @@ with results:
 
         picked, found = agreement_form.choices(work.space, work.files)
         pairs = agreement_report.pairs(work, picked, found)
-        agreement_report.show(pairs, picked, found, brief=True)
-        data = fine_tune_data.report(fine_tune_data.given_of(work, pairs), method, config.part if config else "all",
-                                     config.seed if config else 0, fine_tune_data.written_groups(work))
+        agreement_report.show(pairs, picked, replace(found, partly=()), brief=True)
+        data = fine_tune_data.report(fine_tune_data.given_of(work, pairs, found.partly), method,
+                                     config.part if config else "all", config.seed if config else 0,
+                                     fine_tune_data.written_groups(work))
         fine_tune_form.start_button(work, data, config, minutes, start)

@@ -2,78 +2,25 @@
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from app_testing import drop, press, start, words
 from PIL import Image as PillowImage
 from streamlit.testing.v1 import AppTest
 
 from cellapp.dots import Dots, write_dots
 from cellapp.errors import ImageError
-from cellapp.methods import Counter
-from cellapp.prediction import Prediction
-from cellapp.ui import count_run, visit
 
-ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ["app_testing"]
+pytestmark = pytest.mark.usefixtures("own_server")
 SHAPE = 48, 80
-
-
-@pytest.fixture(autouse=True)
-def workspaces(tmp_path, monkeypatch):
-    monkeypatch.setenv("CELLAPP_WORKSPACES", str(tmp_path / "workspaces"))
-    monkeypatch.setattr(count_run, "PATIENCE", 100)          # all is counted before the page is drawn
-    visit.registry.cache_clear()
-    yield
-    visit.registry.cache_clear()
-
-
-@pytest.fixture
-def cells(tiny_weights, monkeypatch) -> dict:
-    """The places of the cells in each image: what the network finds; or an error."""
-    there = {}
-
-    def predict(counter, image, options=None, *, progress=None):
-        found = there[image.name]
-        if isinstance(found, Exception):
-            raise found
-        density = np.zeros(image.shape, np.float32)
-        np.add.at(density, tuple(np.floor(found + 0.5).astype(int).T), 1)
-        return Prediction.from_density(density, found, cell_diameter=6.0, method=counter.method.name,
-                                       weights=counter.weights.id)
-
-    monkeypatch.setattr(Counter, "predict", predict)
-    return there
 
 
 def picture(name: str, rng) -> tuple[str, bytes, str]:
     out = io.BytesIO()
     PillowImage.fromarray(rng.integers(0, 255, SHAPE, dtype=np.uint8)).save(out, "PNG")
     return name, out.getvalue(), "image/png"
-
-
-def start() -> AppTest:
-    app = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120).run()
-    app = app.switch_page(str(ROOT / "pages" / "agreement.py")).run()
-    assert not app.exception
-    return app
-
-
-def drop(app: AppTest, place: int, *files: tuple[str, bytes, str]) -> AppTest:
-    app.file_uploader[place].set_value(list(files)).run()
-    assert not app.exception
-    return app
-
-
-def press(app: AppTest, label: str) -> AppTest:
-    next(b for b in app.button if b.label.startswith(label)).click().run()
-    assert not app.exception
-    return app
-
-
-def words(app: AppTest) -> str:
-    return "\n".join(e.value.replace("\\", "") for kind in ("markdown", "caption", "info", "warning", "error")
-                     for e in getattr(app, kind))
 
 
 def metrics(app: AppTest) -> dict[str, tuple[str, str]]:
@@ -87,7 +34,7 @@ def csv_of(dots) -> bytes:
 @pytest.fixture
 def six(cells, rng) -> AppTest:
     """Six images; the network finds all cells but two of each, and the dots lie half a pixel off."""
-    app, dots = start(), []
+    app, dots = start("agreement"), []
     for k in range(6):
         places = np.stack([rng.uniform(1, 46, 10 + k), rng.uniform(1, 78, 10 + k)], axis=1)
         cells[f"{k}.png"] = places[2:]
@@ -122,17 +69,14 @@ def test_a_click_shows_another_image_and_a_reload_keeps_it(six):
     space.change(shown=space.state().images[4].id)            # what a click on a point or a row does
     six.run()
     assert "4.png: 14 by hand, 12.0 predicted" in words(six)
-    again = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120)
-    again.query_params["w"] = space.id
-    again.run().switch_page(str(ROOT / "pages" / "agreement.py")).run()
-    assert not again.exception
+    again = start("agreement", space.id)
     assert "4.png: 14 by hand, 12.0 predicted" in words(again)
     assert metrics(again)["MAE (cells)"][0] == "2.0"
 
 
 def test_few_images_are_told_to_be_few_and_failures_are_rows(cells, rng):
     cells["a.png"], cells["b.png"] = np.full((3, 2), 20.0), ImageError("b.png: it is too strange.")
-    app = drop(start(), 0, picture("a.png", rng), picture("b.png", rng))
+    app = drop(start("agreement"), 0, picture("a.png", rng), picture("b.png", rng))
     drop(app, 1, ("counts.csv", b"image,count\na.png,5\nb.png,7\nz.png,1\n", "text/csv"))
     assert "2 of 2 images have dots or a count by hand**, 12 cells counted by hand in all." in words(app)
     assert "Dots without an image (1): counts.csv: z.png" in words(app)
@@ -147,7 +91,7 @@ def test_few_images_are_told_to_be_few_and_failures_are_rows(cells, rng):
 def test_swapped_dots_are_noticed_before_anything_runs_and_mended_by_a_click(cells, rng):
     places = np.array([(5.0, 70.0), (40.0, 60.0), (20.0, 10.0)])
     cells["a.png"] = places
-    app = drop(start(), 0, picture("a.png", rng))
+    app = drop(start("agreement"), 0, picture("a.png", rng))
     drop(app, 1, ("a.csv", csv_of(places[:, ::-1]), "text/csv"))
     assert "In 1 image dots lie outside, and all lie inside with x and y exchanged (a.png)." in words(app)
     assert not [b for b in app.button if b.label.startswith("Count")]
@@ -160,7 +104,7 @@ def test_swapped_dots_are_noticed_before_anything_runs_and_mended_by_a_click(cel
 
 def test_classes_files_and_annotators_are_chosen(cells, rng):
     cells["a.png"] = cells["b.png"] = np.array([(5.0, 70.0)])
-    app = drop(start(), 0, picture("a.png", rng), picture("b.png", rng))
+    app = drop(start("agreement"), 0, picture("a.png", rng), picture("b.png", rng))
     places = [(5.0, 70.0), (9.0, 9.0), (30.0, 30.0)]
 
     def result(x):
@@ -185,7 +129,7 @@ def test_classes_files_and_annotators_are_chosen(cells, rng):
 
 
 def test_the_sample_set_brings_its_dots(cells):
-    app = press(start(), "Try a sample set")
+    app = press(start("agreement"), "Try a sample set")
     assert "12 of 12 images have dots or a count by hand" in words(app)
     assert [b for b in app.button if b.label == "Count 12 images and compare"]
     names = [file.name for file in app.session_state["space"].state().images]

@@ -2,10 +2,10 @@
 
 import io
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from app_testing import ROOT, press, start, words
 from PIL import Image as PillowImage
 from streamlit.testing.v1 import AppTest
 
@@ -13,38 +13,12 @@ from cellapp import weights as store
 from cellapp.annotation import Annotation, Area, annotations, change, read, save
 from cellapp.annotation_files import WRITABLE, as_file, as_zip, take
 from cellapp.dots import points_csv
-from cellapp.methods import Counter
-from cellapp.prediction import Prediction
-from cellapp.ui import count_run, visit
+from cellapp.ui import visit
 from cellapp.ui.desk import Desk
 
-ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ["app_testing"]
+pytestmark = pytest.mark.usefixtures("own_server")
 SHAPE = 48, 80
-
-
-@pytest.fixture(autouse=True)
-def workspaces(tmp_path, monkeypatch):
-    monkeypatch.setenv("CELLAPP_WORKSPACES", str(tmp_path / "workspaces"))
-    monkeypatch.setattr(count_run, "PATIENCE", 100)          # all is counted before the page is drawn
-    visit.registry.cache_clear()
-    yield
-    visit.registry.cache_clear()
-
-
-@pytest.fixture
-def found(tiny_weights, monkeypatch) -> dict:
-    """What the network finds in each image."""
-    there = {}
-
-    def predict(counter, image, options=None, *, progress=None):
-        points = there[image.name]
-        density = np.zeros(image.shape, np.float32)
-        np.add.at(density, tuple(np.floor(points + 0.5).astype(int).T), 1)
-        return Prediction.from_density(density, points, cell_diameter=6.0, method=counter.method.name,
-                                       weights=counter.weights.id)
-
-    monkeypatch.setattr(Counter, "predict", predict)
-    return there
 
 
 def space_of(rng, *names: str):
@@ -56,23 +30,8 @@ def space_of(rng, *names: str):
     return space
 
 
-def start(space=None, page: str = "annotate") -> AppTest:
-    app = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120)
-    if space is not None:
-        app.query_params["w"] = space.id
-    app = app.run().switch_page(str(ROOT / "pages" / f"{page}.py")).run()
-    assert not app.exception
-    return app
-
-
-def press(app: AppTest, label: str) -> AppTest:
-    next(b for b in app.button if b.label.startswith(label)).click().run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    return " ".join(str(e.value).replace("\\", "") for e in (*app.markdown, *app.caption, *app.warning, *app.error))
+def annotate(space=None, page: str = "annotate") -> AppTest:
+    return start(page, space and space.id)
 
 
 def put(space, k: int, *points) -> Annotation:
@@ -82,53 +41,53 @@ def put(space, k: int, *points) -> Annotation:
 
 
 def test_a_first_visitor_is_told_what_to_do(tiny_weights):
-    app = start()
+    app = annotate()
     assert app.title[0].value == "Dot the cells yourself"
     assert any(b.label == "Try a sample" for b in app.button)
 
 
-def test_suggestions_never_replace_dots_unasked(found, rng):
+def test_suggestions_never_replace_dots_unasked(cells, rng):
     space = space_of(rng, "a.png")
-    found["a.png"] = np.array([[10.0, 10], [20, 40], [40, 70]])
-    press(start(space), "Set 3 cells as dots")               # the Count page, which comes first, has counted it
+    cells["a.png"] = np.array([[10.0, 10], [20, 40], [40, 70]])
+    press(annotate(space), "Set 3 cells as dots")               # the Count page, which comes first, has counted it
     assert read(space, space.state().images[0].id).points == ((10, 10), (20, 40), (40, 70))
     put(space, 0, (11, 11), (30, 30))
-    app = start(space)
+    app = annotate(space)
     assert not [b for b in app.button if b.label.startswith("Set ")]
     press(app, "Add the 2 that are new")
     assert sorted(read(space, space.state().images[0].id).points) == [(11, 11), (20, 40), (30, 30), (40, 70)]
-    press(start(space), "Replace the 4")
+    press(annotate(space), "Replace the 4")
     assert len(read(space, space.state().images[0].id).points) == 3
 
 
-def test_the_target_and_its_width(found, rng):
+def test_the_target_and_its_width(cells, rng):
     space = space_of(rng, "a.png")
-    assert "As soon as there are dots" in text(start(space))
+    assert "As soon as there are dots" in words(annotate(space))
     put(space, 0, (10, 10), (10, 20), (20, 10), (20, 20))
-    app = start(space)
-    assert "The map holds 4.00 cells, from 4 dots" in text(app) and "neighbours: 10.0 px" in text(app)
+    app = annotate(space)
+    assert "The map holds 4.00 cells, from 4 dots" in words(app) and "neighbours: 10.0 px" in words(app)
     app.number_input(key="dot-sigma").set_value(5.0).run()
-    assert "σ = 5 px" in text(app) and space.state().dot_sigma == 5.0
+    assert "σ = 5 px" in words(app) and space.state().dot_sigma == 5.0
     app.selectbox(key="weights").set_value("fcn/untrained").run()
-    assert not app.exception and "does not learn from the places of dots" in text(app)
+    assert not app.exception and "does not learn from the places of dots" in words(app)
 
 
-def test_an_image_without_cells_is_said_to_have_none(found, rng):
+def test_an_image_without_cells_is_said_to_have_none(cells, rng):
     space = space_of(rng, "a.png")
-    app = start(space)
+    app = annotate(space)
     box = next(c for c in app.checkbox if c.label.startswith("There are no cells"))
     box.check().run()
     assert not app.exception
     assert [(file.name, kept.empty) for file, kept in annotations(space)] == [("a.png", True)]
 
 
-def test_the_next_image_and_why(found, rng):
+def test_the_next_image_and_why(cells, rng):
     space = space_of(rng, "a.png", "b.png", "c.png")
     files = space.state().images
-    app = press(start(space), "Next useful image")
-    assert space.state().shown == files[1].id and "next one in order" in text(app)
+    app = press(annotate(space), "Next useful image")
+    assert space.state().shown == files[1].id and "next one in order" in words(app)
     put(space, 1, (1, 1))
-    press(start(space), "Next useful image")
+    press(annotate(space), "Next useful image")
     assert space.state().shown == files[0].id                # not the dotted one
 
 
@@ -152,27 +111,27 @@ def test_files_in_and_out(rng, tiny_weights):
         assert content and "/" not in name
         with zipfile.ZipFile(io.BytesIO(as_zip([*annotations(space), annotations(space)[0]], form))) as packed:
             assert len(set(packed.namelist())) == 3
-    app = start(space)
+    app = annotate(space)
     assert {b.label for b in app.get("download_button")} >= {"This image", "All 2 dotted images (zip)"}
 
 
-def test_dots_made_here_are_those_of_the_agreement_page(found, rng):
+def test_dots_made_here_are_those_of_the_agreement_page(cells, rng):
     space = space_of(rng, "a.png", "b.png")
-    found |= {"a.png": np.array([[10.0, 10], [20, 40]]), "b.png": np.zeros((0, 2))}
+    cells |= {"a.png": np.array([[10.0, 10], [20, 40]]), "b.png": np.zeros((0, 2))}
     put(space, 0, (10, 10), (20, 40), (30, 70))
-    app = start(space, "agreement")
-    assert "1 of 2 images have dots" in text(app) and "3 dots in all" in text(app)
+    app = annotate(space, "agreement")
+    assert "1 of 2 images have dots" in words(app) and "3 dots in all" in words(app)
     put(space, 1, (5, 5))
     part = Area(outline=((0, 0), (0, 20), (20, 20), (20, 0)))
     change(space, space.state().images[1].id, lambda kept: kept.model_copy(update={"area": (part,)}))
-    app = start(space, "agreement")
-    assert "1 of 2 images have dots" in text(app)
-    assert "only the marked areas are dotted, so that there is no count to compare with (1): b.png" in text(app)
+    app = annotate(space, "agreement")
+    assert "1 of 2 images have dots" in words(app)
+    assert "only the marked areas are dotted, so that there is no count to compare with (1): b.png" in words(app)
 
 
-def test_dots_made_here_are_the_count_by_hand(found, rng):
+def test_dots_made_here_are_the_count_by_hand(cells, rng):
     space = space_of(rng, "a.png", "b.png", "c.png")
-    found |= {name: np.array([[10.0, 10], [20, 40]]) for name in ("a.png", "b.png", "c.png")}
+    cells |= {name: np.array([[10.0, 10], [20, 40]]) for name in ("a.png", "b.png", "c.png")}
     files = [(f"{name}.csv", points_csv(np.array([[7.0, 8]])).encode()) for name in "ab"]
     space.include([space.keep(name, content, kind="dots") for name, content in files])
     put(space, 0, (10, 10), (20, 40), (30, 70))              # corrected here, so the file no longer holds
@@ -185,21 +144,21 @@ def test_dots_made_here_are_the_count_by_hand(found, rng):
     assert not app.exception
     table = app.dataframe[0].value.set_index("Image")
     assert table["By hand"].tolist()[:2] == [3, 1] and np.isnan(table["By hand"]["c.png"])
-    assert "1 image is dotted in marked areas only" in text(app)
+    assert "1 image is dotted in marked areas only" in words(app)
     work = Desk(space, space.state(), store.manifest()["fcrn-a/untrained"])
     assert [work.result(file).rows()[0]["n_manual"] for file in work.files] == [3, 1, None]
 
 
-def test_delete_everything_deletes_the_dots(rng, found):
+def test_delete_everything_deletes_the_dots(rng, cells):
     space = space_of(rng, "a.png")
     put(space, 0, (1, 1))
     folder = space.folder
-    app = start(space)
+    app = annotate(space)
     press(app, "Yes, delete everything")
     assert not folder.exists()
 
 
-def test_a_job_that_failed_says_why(found, rng):
+def test_a_job_that_failed_says_why(cells, rng):
     space = space_of(rng, "a.png")
-    app = press(start(space), "Count it")                    # the network has no answer for this image: a fault
-    assert "Counting ended because of a fault" in text(app)
+    app = press(annotate(space), "Count it")                    # the network has no answer for this image: a fault
+    assert "Counting ended because of a fault" in words(app)

@@ -3,10 +3,10 @@
 import io
 import time
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from app_testing import ROOT, drop, press, start, words
 from PIL import Image as PillowImage
 from streamlit.testing.v1 import AppTest
 
@@ -14,28 +14,16 @@ from cellapp import train_jobs, train_queue
 from cellapp import weights as store
 from cellapp.dots import Dots, write_dots
 from cellapp.simulate import simulate
+from cellapp.train_spec import needs
 from cellapp.ui import visit
 
-ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.usefixtures("tiny_weights")
+pytest_plugins = ["app_testing"]
+pytestmark = pytest.mark.usefixtures("tiny_weights", "own_server")
 
 
 @pytest.fixture(autouse=True)
-def workspaces(tmp_path, monkeypatch):
-    monkeypatch.setenv("CELLAPP_WORKSPACES", str(tmp_path / "workspaces"))
+def _one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    visit.registry.cache_clear()
-    yield
-    visit.registry.cache_clear()
-
-
-def start(address: str | None = None) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120)
-    if address:
-        app.query_params["w"] = address
-    app = app.run().switch_page(str(ROOT / "pages" / "fine_tune.py")).run()
-    assert not app.exception
-    return app
 
 
 def files(n: int, names: str = "cell_{}") -> tuple[list, list]:
@@ -49,23 +37,6 @@ def files(n: int, names: str = "cell_{}") -> tuple[list, list]:
         images.append((f"{name}.png", out.getvalue(), "image/png"))
         dots.append((f"{name}_dots.csv", write_dots(Dots(scene.points), "csv"), "text/csv"))
     return images, dots
-
-
-def drop(app: AppTest, place: int, given: list) -> AppTest:
-    app.file_uploader[place].set_value(given).run()
-    assert not app.exception
-    return app
-
-
-def press(app: AppTest, label: str) -> AppTest:
-    next(b for b in app.button if b.label.startswith(label)).click().run()
-    assert not app.exception
-    return app
-
-
-def words(app: AppTest) -> str:
-    return "\n".join(e.value.replace("\\", "") for kind in ("markdown", "caption", "info", "warning", "error",
-                                                            "subheader") for e in getattr(app, kind))
 
 
 def choose(app: AppTest, key: str, value) -> AppTest:
@@ -99,23 +70,24 @@ def labels(app: AppTest) -> list[str]:
 @pytest.fixture
 def ready() -> AppTest:
     images, dots = files(4)
-    return drop(drop(start(), 0, images), 1, dots)
+    return drop(drop(start("fine_tune"), 0, *images), 1, *dots)
 
 
 def test_what_is_needed_is_said_before_anything_runs():
     images, dots = files(2)
-    app = start()
+    app = start("fine_tune")
     assert [t.value for t in app.title] == ["Teach it your cells"]
-    drop(app, 0, images[:1])
+    drop(app, 0, *images[:1])
     assert "There is no image with dots yet" in words(app)
-    drop(app, 1, dots[:1])
+    drop(app, 1, *dots[:1])
     assert "There is only one image; training needs two at least" in words(app)
-    drop(app, 0, images[1:])
-    drop(app, 1, dots[1:])
+    drop(app, 0, *images[1:])
+    drop(app, 1, *dots[1:])
     assert "1 image to learn from, 1 image kept back" in words(app)
     assert "Start training" in labels(app)
     choose(app, "tune-start", "fcn/untrained")
-    assert "There is no image with outlines yet" in words(app) and "Start training" not in labels(app)
+    assert "Your images have dots, and this method learns from label masks" in words(app)
+    assert "Start training" not in labels(app)
     choose(app, "tune-start", "fpn-vgg11/untrained")
     assert "counts: how many cells each image has" in words(app) and "Start training" in labels(app)
 
@@ -123,7 +95,7 @@ def test_what_is_needed_is_said_before_anything_runs():
 def test_groups_stay_together():
     images, dots = files(4, "P{}_a")
     more, other = files(4, "P{}_b")
-    app = drop(drop(start(), 0, images + more), 1, dots + other)
+    app = drop(drop(start("fine_tune"), 0, *images, *more), 1, *dots, *other)
     choose(app, "tune-groups", "1")
     table = app.dataframe[0].value
     assert list(table["Group"]) == [name[:2] for name in table["Image"]]
@@ -131,7 +103,7 @@ def test_groups_stay_together():
     assert all(sides[f"P{k}_a.png"] == sides[f"P{k}_b.png"] for k in range(4))
     assert set(sides.values()) == {"learn", "kept back"}
     rows = "image,count,slide\n" + "".join(f"P{k}_{side}.png,9,{side}\n" for k in range(4) for side in "ab")
-    drop(app, 1, [("slides.csv", rows.encode(), "text/csv")])
+    drop(app, 1, ("slides.csv", rows.encode(), "text/csv"))
     choose(app, "tune-groups", "table")
     table = app.dataframe[0].value
     assert set(table["Group"]) == {"a", "b"} and table.groupby("Group")["Use"].nunique().eq(1).all()
@@ -142,7 +114,7 @@ def test_train_reload_and_use(ready):
     press(app, "Start training")
     address = app.query_params["w"]
     address = address if isinstance(address, str) else address[0]
-    again = until(start(address), lambda a: "Use on the Count page" in labels(a))
+    again = until(start("fine_tune", address), lambda a: "Use on the Count page" in labels(a))
     assert [m.label for m in again.metric] == ["MAE before (cells per image)", "MAE after (cells per image)"]
     assert "stay as they are" in words(again) and "before" in words(again)
     space = visit.registry().find(address)
@@ -195,15 +167,40 @@ def test_the_spread_chosen_on_annotate_is_trained_with(ready, monkeypatch):
     monkeypatch.setattr(train_jobs.Job, "start", lambda job: None)
     space = ready.session_state["space"]
     space.change(dot_sigma=5.0, cell_diameter=20.0)          # px of the image; these weights read cells of 10 px
-    app = start(space.id).run()                              # only then AppTest has the values of the page before
+    app = start("fine_tune", space.id).run()                 # only then AppTest has the values of the page before
     assert next(n for n in app.number_input if n.key == "dot-sigma").value == 5.0
     assert "σ = 5 px in your images, 2.5 px as these weights read them" in words(app)
     press(tiny(app), "Start training")
     assert train_jobs.jobs(space.trainings)[0].spec().config["sigma"] == 2.5
     space.change(dot_sigma=0.5)
-    app = press(start(space.id), "Train again").run()
+    app = press(start("fine_tune", space.id), "Train again").run()
     assert "is one of 0.25 px as these weights read them" in words(app) and "Start training" not in labels(app)
     choose(app, "dot-sigma", None)
     assert "Start training" in labels(app) and space.state().dot_sigma is None
     choose(app, "tune-start", "count-ception/untrained")
     assert "dot-sigma" not in {n.key for n in app.number_input}, "it learns no Gaussians"
+
+
+@pytest.mark.parametrize(("start_with", "truth", "says"), [
+    ("fpn-vgg11/untrained", "counts", "counts: how many cells each image has"),
+    ("alexnet/untrained", "dots", "dots: the place of each cell"),
+    ("count-ception/untrained", "dots", "dots: the place of each cell"),
+    ("fcn/untrained", "labels", "label masks: the outline of each cell")])
+def test_every_family_begins_with_what_it_learns_from(start_with, truth, says, monkeypatch):
+    monkeypatch.setattr(train_jobs.Job, "start", lambda job: None)
+    images, dots = files(3)
+    rows = "image,count\n" + "".join(f"{name},7\n" for name, _, _ in images)
+    given = {"dots": dots, "counts": [("counts.csv", rows.encode(), "text/csv")], "labels": []}
+    for k, (name, _, _) in enumerate(images):
+        out = io.BytesIO()
+        labels = simulate("vgg-cells", 1, k, size=(48, 56)).labels.astype(np.uint16)
+        PillowImage.fromarray(labels).save(out, "PNG")
+        given["labels"].append((f"{name[:-4]}_labels.png", out.getvalue(), "image/png"))
+    app = choose(drop(start("fine_tune"), 0, *images), "tune-start", start_with)
+    assert says in words(app) and "There is no image with" in words(app)
+    drop(app, 1, *given[truth])
+    assert "2 images to learn from, 1 image kept back" in words(app)
+    press(app, "Start training")
+    [job] = train_jobs.jobs(app.session_state["space"].trainings)
+    assert job.spec().start == start_with and len(job.spec().items) == 3
+    assert needs(job.spec().config["method"], job.spec().config["part"]) == {"labels": "outlines"}.get(truth, truth)

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cellapp import fine_tune
+from cellapp.annotation import read
 from cellapp.errors import TrainingError
 from cellapp.train_spec import Given, Side, divide, group_of, groups_in, needs, usable
 from cellapp.ui.agreement_report import Pair
@@ -17,8 +18,15 @@ from cellapp.ui.text import plain
 RULES = {"image": "Each image by itself", "mark": "Names alike but for the last part", "1": "First part of the name",
          "2": "First two parts of the name", "folder": "Folder",
          "table": "Group or slide in my table", "own": "As I write below"}
-_NEEDS = {"dots": "dots: the place of each cell", "outlines": "label masks: the outline of each cell",
-          "counts": "counts: how many cells each image has (a table will do)"}
+_NEEDS = {
+    "dots": "**dots: the place of each cell.** Set them on the page Annotate, or drop files of dots or masks.",
+    "outlines": "**label masks: the outline of each cell.** That is an image as large as yours in which each cell has "
+                "a number of its own and the ground is 0, named after yours, such as plate_1_labels.png. Dots are too "
+                "little.",
+    "counts": "**counts: how many cells each image has.** A table (CSV) with the columns image and count will do, or "
+              "dots in the whole image."}
+_WORDS = {"dots": "dots", "outlines": "label masks", "counts": "counts of the whole image"}
+_MOST = 6                                                    # names in a sentence
 
 
 @dataclass(frozen=True)
@@ -35,12 +43,17 @@ class Data:
         return sum(s == side for s in self.sides)
 
 
-def given_of(desk: Desk, pairs: list[Pair]) -> list[Given]:
-    """The images with a truth that fits them."""
+def given_of(desk: Desk, pairs: list[Pair], partly: tuple[str, ...]) -> list[Given]:
+    """The images with a truth that fits them, then those of which a part was dotted in the browser."""
     masks = {file.name: file for file in desk.state.dots}
-    return [fine_tune.given_of(desk.space, pair.file, desk.options(pair.file), pair.truth,
+    made = [fine_tune.given_of(desk.space, pair.file, desk.options(pair.file), pair.truth,
                                masks.get(pair.manual.upload))
             for pair in pairs if not pair.message and not desk.asks(pair.file)]
+    for file in desk.files:
+        if file.name in partly and not desk.asks(file) and not desk.problem(file):
+            made.append(Given.of_annotation(file.name, desk.space.path(file), file.sha256,
+                                            fine_tune.reading(desk.options(file)), read(desk.space, file.id)))
+    return made
 
 
 def written_groups(desk: Desk) -> dict[str, str]:
@@ -65,13 +78,16 @@ def report(given: list[Given], method: str, part: str, seed: int, written: dict[
     needed = needs(method, part)
     fit = [one for one in given if usable(one, needed)]
     st.subheader("What it learns from", anchor=False)
-    st.caption(f"This method learns from **{_NEEDS[needed]}**.")
-    if len(fit) < len(given):
-        st.warning(f"{len(given) - len(fit)} of {len(given)} images have no {needed} and are left out.",
-                   icon=":material/warning:")
+    st.caption(f"This method learns from {_NEEDS[needed]}")
     if not fit:
-        return Data(problem=f"There is no image with {needed} yet: drop images and their {needed}, or choose a method "
-                            "that learns from what you have.")
+        return Data(problem=_missing(given, needed))
+    lacking = [one.name for one in given if not usable(one, needed)]
+    if lacking:
+        st.warning(f"{_images(len(lacking))} of {len(given)} without {_WORDS[needed]} left out: "
+                   f"{plain(', '.join(lacking[:_MOST]))}" + (" …" if len(lacking) > _MOST else "."),
+                   icon=":material/warning:")
+    if any(one.counted is not None for one in fit):
+        st.caption("Images dotted in part are learnt from, and checked, inside their marked areas only.")
     rules = [rule for rule in RULES if rule != "table" or written]
     rule = st.selectbox("Keep together", rules, format_func=RULES.get, key="tune-groups",
                         persist_state="session",
@@ -99,6 +115,17 @@ def report(given: list[Given], method: str, part: str, seed: int, written: dict[
         st.caption(f"At your dots, cells are about **{diameter:.0f} px** across; images are read at that scale, now "
                    "and by the new weights. Give the diameter on the left if that is wrong.")
     return Data(tuple(fit), tuple(sides), problem, diameter)
+
+
+def _missing(given: list[Given], needed: str) -> str:
+    """What is there, and what must come or be chosen instead."""
+    there = sorted({"label masks" if one.labels is not None else "dots in marked areas" if one.counted is not None
+                    else "dots" if one.points is not None else "counts alone" for one in given})
+    if not there:
+        return (f"There is no image with {_WORDS[needed]} yet: drop images and their {_WORDS[needed]}, or choose "
+                "weights that learn from what you have.")
+    return (f"Your images have {' and '.join(there)}, and this method learns from {_WORDS[needed]}: drop "
+            f"{_WORDS[needed]} for them, or choose weights to begin with that learn from what you have.")
 
 
 def _table(frame: pd.DataFrame, sides: list[Side], rule: str, problem: str) -> None:

@@ -7,9 +7,10 @@ import streamlit as st
 
 from cellapp.errors import CellappError
 from cellapp.figure_training import curves
-from cellapp.figures import panes, views_of
+from cellapp.figures import CELLS, DENSITY, panes, views_of
 from cellapp.prediction import Prediction
 from cellapp.train_jobs import Job, State, given_of, jobs
+from cellapp.train_spec import centres
 from cellapp.train_work import open_image
 from cellapp.ui import visit
 from cellapp.ui.text import plain
@@ -110,9 +111,15 @@ def charts(job: Job, progress: list[dict], narrow: bool) -> None:
         prediction = _prediction(arrays)
     except (OSError, ValueError, KeyError, CellappError):
         return                                               # no epoch has ended yet, or the file is being replaced
-    st.markdown(f"**{plain(given.name)}**, kept back from the training: **{prediction.count:,.1f}** predicted after "
-                f"epoch {int(arrays['epoch'])}, **{given.cells:,.6g}** by hand.")
-    shown = views_of(prediction)[:3]
+    epoch, hidden = int(arrays["epoch"]), {CELLS}
+    words = f"**{plain(given.name)}**, kept back from the training"
+    if job.spec().config.get("part") == "mask":              # its density is that of a counter which has learnt nothing
+        st.markdown(f"{words}: what it takes for cells after epoch {epoch}.")
+        hidden.add(DENSITY)
+    else:
+        st.markdown(f"{words}: **{float(arrays['count']):,.1f}** predicted after epoch {epoch}, "
+                    f"**{given.cells:,.6g}** by hand.")
+    shown = tuple(view for view in views_of(prediction) if view not in hidden)[:3]
     st.plotly_chart(panes(image, prediction, channel=options.channel, views=shown, stacked=narrow),
                     key="tune-preview", config={"displayModeBar": False},
                     alt=f"{given.name} and its map as predicted so far")
@@ -120,5 +127,7 @@ def charts(job: Job, progress: list[dict], narrow: bool) -> None:
 
 def _prediction(arrays: dict[str, np.ndarray]) -> Prediction:
     if "density" in arrays:
-        return Prediction.from_density(arrays["density"], arrays.get("points"))
-    return Prediction.from_labels(arrays["labels"], arrays["points"])
+        found = Prediction.from_density(arrays["density"])
+    else:
+        found = Prediction.from_labels(arrays["labels"], centres(arrays["labels"]))
+    return found.with_arrays(arrays)
