@@ -75,11 +75,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Counted:
-    """What one entry said of the test images of one draw, and what it took."""
+    """What one entry said of the test images of one draw, and what it took.
+
+    level : of the intervals; seconds : of each image; constant : half the width of intervals that are all the same
+    """
 
     lines: tuple[Line, ...]
     level: float | None
     seconds: tuple[float, ...]
+    constant: float | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,8 @@ def count_items(counter: Counter, items: Sequence[Dotted], plan: Plan, cache: Pa
         seconds.append(kept["seconds"])
         level = level or kept["level"]
     told(len(items), len(items))
-    return Counted(tuple(lines), level, tuple(seconds))
+    known = counter.weights.calibration
+    return Counted(tuple(lines), level, tuple(seconds), known and known.constant)
 
 
 def _kept(path: Path) -> dict | None:

@@ -26,6 +26,7 @@ class Row:
     mae … max_error, game1 … game3 : cells per image; mae_sd : over the draws
     f1 : of detection; coverage : share of true counts in their interval, with the ends of its own 95 % interval
     mean_width : of the intervals, cells; interval_score : width plus what a miss costs, cells, the smaller the better
+    constant_score : the same of intervals that are equally wide for all images, from the same calibration
     seconds : median for an image on one thread; gmac : billions of multiplications for 256×256 px
     """
 
@@ -49,6 +50,7 @@ class Row:
     coverage_high: float | None = None
     mean_width: float | None = None
     interval_score: float | None = None
+    constant_score: float | None = None
     without_interval: int = 0
     seconds: float | None = None
     parameters: int | None = None
@@ -94,15 +96,20 @@ def _sure(outcome: Outcome, lines: Sequence[Line]) -> dict:
     from scipy.stats import binomtest
 
     told = [line for line in lines if line.low is not None]
+    halves = np.array([draw.constant if draw.constant is not None else np.nan for draw in outcome.draws
+                       for line in draw.lines if line.low is not None])
     level = next((draw.level for draw in outcome.draws if draw.level), None)
     if not told or level is None:
         return {}
     low, high, true = (np.array([getattr(line, name) for line in told]) for name in ("low", "high", "manual"))
+    middle = np.array([line.predicted for line in told])
+    constant = interval_score(np.maximum(middle - halves, 0), middle + halves, true, level).mean()
     inside = int(((low <= true) & (true <= high)).sum())
     ends = binomtest(inside, len(told)).proportion_ci(_SURE, method="wilson")
     return {"coverage": inside / len(told), "coverage_low": float(ends.low), "coverage_high": float(ends.high),
             "mean_width": float((high - low).mean()), "without_interval": len(lines) - len(told),
-            "interval_score": float(interval_score(low, high, true, level).mean())}
+            "interval_score": float(interval_score(low, high, true, level).mean()),
+            "constant_score": float(constant) if np.isfinite(constant) else None}
 
 
 def table_csv(rows: Sequence[Row]) -> str:
@@ -135,7 +142,7 @@ def _plain(value):
 
 
 _HEADS = ("method", "N", "draws", "images", "MAE", "RMSE", "MRE", "R²", "bias", "largest error", "GAME(1–3)", "F1",
-          "in the interval", "mean width", "interval score", "s per image", "parameters", "GMAC")
+          "in the interval", "mean width", "interval score (constant width)", "s per image", "parameters", "GMAC")
 
 
 def _cells(r: Row) -> list[str]:
@@ -148,8 +155,13 @@ def _cells(r: Row) -> list[str]:
     return [r.method, f"{r.n_train}" if r.n_train else "–", f"{r.draws}", f"{r.images}",
             f"{r.mae:.2f}" + ("" if r.mae_sd is None else f" ± {r.mae_sd:.2f}"), f"{r.rmse:.2f}", _number(r.mre, 4),
             _number(r.r2, 4), f"{r.bias:+.2f}", f"{r.max_error:.1f}", ", ".join(f"{g:.1f}" for g in games) or "–",
-            _number(r.f1, 3), inside, _number(r.mean_width, 1), _number(r.interval_score, 1), _number(r.seconds, 3),
+            _number(r.f1, 3), inside, _number(r.mean_width, 1), _score(r), _number(r.seconds, 3),
             f"{r.parameters:,}" if r.parameters else "–", _number(r.gmac, 2)]
+
+
+def _score(r: Row) -> str:
+    constant = "" if r.constant_score is None else f" ({r.constant_score:.1f})"
+    return _number(r.interval_score, 1) + constant
 
 
 def _number(value: float | None, decimals: int) -> str:

@@ -153,6 +153,7 @@ def _benchmark(verbs) -> None:
     parser.add_argument("--weights", action="append", default=[], metavar="ID",
                         help="measure these as they are; may be given again (default, without --method: "
                              f"{DEFAULT_WEIGHTS})")
+    parser.add_argument("--baselines", action="store_true", help="without weights, the two baselines alone")
     parser.add_argument("--method", action="append", default=[], choices=METHODS,
                         help="train this network in each draw; may be given again")
     parser.add_argument("--start", metavar="ID", help="weights that the --method begins with (default: from scratch)")

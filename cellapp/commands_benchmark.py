@@ -70,4 +70,8 @@ def _entries(given: argparse.Namespace) -> list:
                              build=dict(given.build) or (begin.build if begin else {})))
     if begin and not given.method:
         raise BenchmarkError("--start says what a network begins with; give its --method.")
-    return entries or [Entry(DEFAULT_WEIGHTS, weights=DEFAULT_WEIGHTS)]
+    if given.baselines and entries:
+        raise BenchmarkError("--baselines means without weights and networks; leave --weights and --method out.")
+    if entries or given.baselines:
+        return entries
+    return [Entry(DEFAULT_WEIGHTS, weights=DEFAULT_WEIGHTS)]

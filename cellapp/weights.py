@@ -123,6 +123,7 @@ class Calibration(_Row):
 
     how : "split", from images that were not learnt from
     quantile : the interval reaches so many times the spread to both sides of the count
+    constant : half the width of intervals that would be equally wide for all images; the measure of what a spread gains
     spread : a, b, c of spread² = a + b · count + c · count², in cells; None is the network's own standard deviation
     counts : smallest and largest true count among the images; summary : what they look like
     turned : some of them were read as negatives
@@ -133,6 +134,7 @@ class Calibration(_Row):
     data: str
     how: str
     quantile: float = Field(ge=0, allow_inf_nan=False)
+    constant: float | None = Field(None, ge=0, allow_inf_nan=False)
     spread: tuple[float, float, float] | None = None
     counts: tuple[float, float]
     summary: Summary | None = None

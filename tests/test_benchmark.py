@@ -146,6 +146,9 @@ def test_figures_are_averaged_over_draws_and_coverage_over_images():
     assert (found.bias, found.max_error, found.images, found.draws, found.n_train) == (1.5, 6, 2, 2, 0)
     assert found.coverage == 0.75 and found.coverage_low < 0.4 and found.coverage_high > 0.9
     assert found.interval_score == pytest.approx((6 + 2 + 4 + 40 * 4 + 6) / 4)
+    same = [Counted(draw.lines, 0.95, (), 3.0) for draw in draws]
+    assert found.constant_score is None
+    assert row(Outcome(Entry("x"), tuple(same)), 0).constant_score == pytest.approx((6 + 6 + 6 + 40 * 3 + 6) / 4)
     assert (found.game2, found.f1, found.seconds) == (2, 6 / 9, 0.2)
     np.testing.assert_allclose(interval_score(np.array([0.0]), np.array([4.0]), np.array([5.0]), 0.9), [24])
     none = row(Outcome(Entry("a|b & 50 %_"), (Counted((Line("a", 3.0, 3.0),), None, ()),)), 0)

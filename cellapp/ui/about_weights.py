@@ -20,6 +20,10 @@ def about(row: store.Weights) -> None:
         parent = f", beginning with {plain(row.parent)}" if row.parent else ""
         st.caption(f"Trained on {plain(row.trained_on)}{parent}, at cells of about {row.input.cell_diameter:.0f} px, "
                    f"{row.input.polarity}. Licence: {plain(row.licence)}.")
+        if known := row.calibration:
+            low, high = known.counts
+            st.caption(f"Intervals ({100 * known.level:.3g} %, conformal) from the errors on {plain(known.data)}, "
+                       f"which hold {low:,.0f} to {high:,.0f} cells; an image unlike those gets none.")
         if not row.scores:
             st.caption("Nothing has been measured with these weights yet.")
             return
