@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cellapp.metrics import global_factor
 from cellapp.partly import count_inside
 from cellapp.weights import Settings
 
@@ -103,6 +104,14 @@ def zscore(plane: np.ndarray) -> np.ndarray | None:
     if not std > 1e-6 * abs(mean):
         return None
     return ((plane - np.float32(mean)) / np.float32(std)).astype(np.float32, copy=False)
+
+
+def scaled(found: Validation, samples: list[Sample]) -> Validation:
+    """The validation with all counts times one factor, where `global_factor` finds that these images need it."""
+    truth = np.array([sample.count for sample in samples], np.float64)
+    factor = global_factor(found.errors + truth, truth)
+    errors = factor * (found.errors + truth) - truth
+    return Validation(errors, float(np.abs(errors).mean()), found.settings.model_copy(update={"factor": factor}))
 
 
 class Family:

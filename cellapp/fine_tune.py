@@ -14,6 +14,7 @@ import numpy as np
 from cellapp import train_jobs
 from cellapp import weights as store
 from cellapp.agreement import FEWEST, Figure, Line, figures, number
+from cellapp.annotation import read
 from cellapp.dots import IMAGE_SUFFIXES, read_labels
 from cellapp.errors import CellappError
 from cellapp.image import plane, read_image
@@ -43,12 +44,16 @@ def given_of(space: Workspace, file: StoredFile, options: Options, truth: np.nda
     labels = None
     if source is not None and Path(source.name).suffix.lower() in IMAGE_SUFFIXES:
         labels = _labels(space.path(source))
-    return Given(file.name, space.path(file), file.sha256, reading(options), truth if dots else None, labels,
+    return Given(file.name, space.path(file), file.sha256, _how_read(options), truth if dots else None, labels,
                  None if dots else float(truth))
 
 
-def reading(options: Options) -> dict:
-    """What of the options says how an image is read, as far as it was chosen."""
+def given_partly(space: Workspace, file: StoredFile, options: Options) -> Given:
+    """An image of which a part was dotted in the browser; raises `AnnotationError` for damaged dots."""
+    return Given.of_annotation(file.name, space.path(file), file.sha256, _how_read(options), read(space, file.id))
+
+
+def _how_read(options: Options) -> dict:
     return options.model_dump(exclude_defaults=True, include=_READ)
 
 

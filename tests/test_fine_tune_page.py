@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from cellapp import train_jobs, train_queue
 from cellapp import weights as store
+from cellapp.annotation import Annotation, Area, save
 from cellapp.dots import Dots, write_dots
 from cellapp.simulate import simulate
 from cellapp.train_spec import needs
@@ -204,3 +205,29 @@ def test_every_family_begins_with_what_it_learns_from(start_with, truth, says, m
     [job] = train_jobs.jobs(app.session_state["space"].trainings)
     assert job.spec().start == start_with and len(job.spec().items) == 3
     assert needs(job.spec().config["method"], job.spec().config["part"]) == {"labels": "outlines"}.get(truth, truth)
+
+
+def test_what_is_learnt_is_seen_as_a_map_of_its_kind():
+    from cellapp.figures import views_of
+    from cellapp.ui.fine_tune_run import _prediction
+
+    labels = np.zeros((40, 50), np.int32)
+    labels[2:9, 2:9], labels[20:30, 20:30] = 1, 2
+    mask, density = (labels > 0).astype(np.float32), np.full(labels.shape, 0.01, np.float32)
+    assert {"Outlines", "Foreground"} <= {*views_of(_prediction({"labels": labels, "foreground": mask}))}
+    seen = _prediction({"density": density, "redundant": np.ones((72, 82), np.float32)})
+    assert seen.count == pytest.approx(20) and {"Density", "Redundant count map"} <= {*views_of(seen)}
+
+
+def test_an_image_dotted_in_part_is_learnt_from_inside_its_area(ready):
+    space = ready.session_state["space"]
+    file = space.state().images[0]
+    area = (Area(outline=((-0.5, -0.5), (-0.5, 29.5), (29.5, 29.5), (29.5, -0.5))),)
+    save(space, file.id, Annotation(points=((5, 5), (20, 9), (40, 50)), labels=(1, 1, 1), shape=(48, 56), area=area))
+    space.remove([one.id for one in space.state().dots])
+    dots = [space.keep(name, content, kind="dots") for name, content, _ in files(4)[1][1:]]
+    space.include(dots)
+    app = start("fine_tune", space.id)
+    assert "inside their marked areas only" in words(app)
+    table = app.dataframe[0].value.set_index("Image")
+    assert table["Cells"][file.name] == 2 and len(table) == 4

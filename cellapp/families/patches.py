@@ -28,8 +28,7 @@ from torch import Tensor, nn
 from cellapp.crops import jitter
 from cellapp.errors import TrainingError, WeightsError
 from cellapp.families.density_maps import contrast_of, points_of
-from cellapp.family import Call, Family, Reading, Sample, Validation
-from cellapp.metrics import global_factor
+from cellapp.family import Call, Family, Reading, Sample, Validation, scaled
 from cellapp.partly import places, sure
 from cellapp.weights import Settings
 from cellapp.windows import cut, firsts, mirrored, spread
@@ -115,13 +114,9 @@ class PatchRegression(Family):
         return Settings(window=config.crop, step=config.window_step or config.crop // 2)
 
     def validate(self, network, samples, config, call: Call) -> Validation:
-        """Errors after the factor that `global_factor` fits to these images, and their mean absolute value."""
-        plain = call.settings.model_copy(update={"factor": 1.0})
-        truth = np.array([sample.count for sample in samples], np.float64)
-        counts = super().validate(network, samples, config, replace(call, settings=plain)).errors + truth
-        factor = global_factor(counts, truth)
-        errors = factor * counts - truth
-        return Validation(errors, float(np.abs(errors).mean()), plain.model_copy(update={"factor": factor}))
+        """Errors after `scaled`."""
+        plain = replace(call, settings=call.settings.model_copy(update={"factor": 1.0}))
+        return scaled(super().validate(network, samples, config, plain), samples)
 
 
 def _place(sample: Sample, side: int, rng: np.random.Generator) -> tuple[tuple[int, int], int]:

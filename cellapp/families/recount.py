@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cellapp.density import density_map, summits
 from cellapp.families.density_maps import contrast_of, points_of
-from cellapp.family import Call, Family, Reading, Sample, Validation
+from cellapp.family import Call, Family, Reading, Sample, Validation, scaled
 from cellapp.partly import places, sure
 from cellapp.tiling import apply_tiled
 
@@ -98,7 +98,8 @@ class Recounting(Family):
         return total
 
     def validate(self, network: nn.Module, samples: list[Sample], config, call: Call) -> Validation:
-        found = super().validate(network, samples, config, call)
+        """Errors after `scaled`; where training saw outlines, the foreground is shown."""
+        found = scaled(super().validate(network, samples, config, call), samples)
         if all(sample.labels is None for sample in samples):
             return found
         return replace(found, settings=found.settings.model_copy(update={"threshold": OUTLINED}))

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from cellapp.families.density_maps import contrast_of, points_of
-from cellapp.family import Call, Family, Reading, Sample, Validation
-from cellapp.metrics import global_factor
+from cellapp.family import Call, Family, Reading, Sample, Validation, scaled
 from cellapp.networks.count_ception import RIM, WINDOW, redundant_map
 from cellapp.partly import places, sure
 from cellapp.tiling import count_tiles, tiles
@@ -103,16 +102,13 @@ class RedundantCounts(Family):
     def validate(self, network, samples, config, call: Call) -> Validation:
         """With the stride of the training: a small loss of exactness (paper, table 3) for a fraction of the time.
 
-        Errors are those after `global_factor`.
+        Errors are those after `scaled`.
         """
         quick = replace(call, settings=call.settings.model_copy(update={"step": config.window_step or None}))
         found = super().validate(network, samples, config, quick)
         if config.faithful:
             return replace(found, settings=call.settings)
-        truth = np.array([sample.count for sample in samples], np.float64)
-        factor = global_factor(found.errors + truth, truth)
-        errors = factor * (found.errors + truth) - truth
-        return Validation(errors, float(np.abs(errors).mean()), call.settings.model_copy(update={"factor": factor}))
+        return scaled(replace(found, settings=call.settings), samples)
 
     def compile(self, network: nn.Module, device: torch.device) -> nn.Module:
         """On a CPU the two wide convolutions go through the FFT."""

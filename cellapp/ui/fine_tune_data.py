@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from cellapp import fine_tune
-from cellapp.annotation import read
 from cellapp.errors import TrainingError
 from cellapp.train_spec import Given, Side, divide, group_of, groups_in, needs, usable
 from cellapp.ui.agreement_report import Pair
@@ -25,7 +24,7 @@ _NEEDS = {
                 "little.",
     "counts": "**counts: how many cells each image has.** A table (CSV) with the columns image and count will do, or "
               "dots in the whole image."}
-_WORDS = {"dots": "dots", "outlines": "label masks", "counts": "counts of the whole image"}
+_WORDS = {"dots": "dots", "outlines": "label masks", "counts": "counts"}
 _MOST = 6                                                    # names in a sentence
 
 
@@ -51,8 +50,7 @@ def given_of(desk: Desk, pairs: list[Pair], partly: tuple[str, ...]) -> list[Giv
             for pair in pairs if not pair.message and not desk.asks(pair.file)]
     for file in desk.files:
         if file.name in partly and not desk.asks(file) and not desk.problem(file):
-            made.append(Given.of_annotation(file.name, desk.space.path(file), file.sha256,
-                                            fine_tune.reading(desk.options(file)), read(desk.space, file.id)))
+            made.append(fine_tune.given_partly(desk.space, file, desk.options(file)))
     return made
 
 
