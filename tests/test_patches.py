@@ -13,9 +13,10 @@ from torchvision import models
 from cellapp import windows
 from cellapp.density import local_maxima
 from cellapp.errors import Cancelled, TrainingError, WeightsError
-from cellapp.families.patches import BATCH, PatchRegression, class_loss, euclidean_loss, global_factor
+from cellapp.families.patches import BATCH, PatchRegression, class_loss, euclidean_loss
 from cellapp.family import Call, zscore
 from cellapp.imagenet import SOURCES, imagenet_state
+from cellapp.metrics import global_factor
 from cellapp.networks.patch_nets import AlexNetCounter, ResNetCounter, three_channels
 from cellapp.weights import Settings
 
