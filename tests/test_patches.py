@@ -11,6 +11,7 @@ from scipy.interpolate import RegularGridInterpolator
 from torchvision import models
 
 from cellapp import windows
+from cellapp.data import Dotted
 from cellapp.density import local_maxima
 from cellapp.errors import Cancelled, TrainingError, WeightsError
 from cellapp.families.patches import BATCH, PatchRegression, class_loss, euclidean_loss
@@ -37,14 +38,6 @@ class Config:
     faithful: bool = False
     part: str = "all"
     window_step: int = 0
-
-
-@dataclass(frozen=True)
-class Item:
-    name: str
-    image: np.ndarray
-    points: np.ndarray | None
-    labels: np.ndarray | None = None
 
 
 class Answers(torch.nn.Module):
@@ -306,7 +299,7 @@ def test_labels_of_a_tiling_add_up_to_the_dots(rng):
 def dotted(seed=0, shape=(90, 80), number=25) -> Item:
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, np.array(shape) - 1, (number, 2))
-    return Item(f"image-{seed}", spots(points, shape, 2.0) * 100 + rng.normal(0, 2, shape).astype(np.float32), points)
+    return Dotted(f"image-{seed}", spots(points, shape, 2.0) * 100 + rng.normal(0, 2, shape).astype(np.float32), points)
 
 
 def test_draw_gives_windows_and_their_counts():
