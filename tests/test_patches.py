@@ -296,7 +296,7 @@ def test_labels_of_a_tiling_add_up_to_the_dots(rng):
     assert sum(found) == 300
 
 
-def dotted(seed=0, shape=(90, 80), number=25) -> Item:
+def dotted(seed=0, shape=(90, 80), number=25) -> Dotted:
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, np.array(shape) - 1, (number, 2))
     return Dotted(f"image-{seed}", spots(points, shape, 2.0) * 100 + rng.normal(0, 2, shape).astype(np.float32), points)
