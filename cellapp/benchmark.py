@@ -2,7 +2,7 @@
 
 A run has one folder. What was counted is kept there by what it depends on (weights, image, dots, options), and each
 training resumes in a folder of its own, so a run that was broken goes on where it was, and one more draw costs one more
-draw. All is counted on one thread.
+draw. The command counts on one thread.
 
     trainings/<name>/        runs of `cellapp.training`
     weights/                 the weights they made
@@ -41,7 +41,7 @@ EXAMPLE = "vgg-cells-1-000.png"
 class Entry:
     """What is measured: installed weights as they are, or a network that learns in each draw.
 
-    weights : an id of the manifest, for the former
+    weights, folder : an id of the manifest, for the former, and where it lies if it is not an installed one
     config, start, build : for the latter; ``start`` is an id to begin with
     """
 
@@ -50,6 +50,7 @@ class Entry:
     config: TrainingConfig | None = None
     start: str = ""
     build: dict = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def learns(self) -> bool:
@@ -97,9 +98,10 @@ class Outcome:
 
 
 def run(loaded: Loaded, entries: Sequence[Entry], plan: Plan, folder: Path, *, device: str = "auto",
-        told: Told = lambda what, done, total: None) -> list[Outcome]:
+        told: Told = lambda what, done, total: None, threads: int | None = 1) -> list[Outcome]:
     """Measure every entry, and two baselines beside them; see `Plan` and `cellapp.benchmark_report`.
 
+    threads : that count; None takes as many as the process uses, which others in it may need
     Weights that do not learn are measured once where the protocol tests the same images in every draw.
     """
     learns = any(entry.learns for entry in entries)
@@ -112,12 +114,12 @@ def run(loaded: Loaded, entries: Sequence[Entry], plan: Plan, folder: Path, *, d
                              "at least one of each.")
     n_train, n_val = (plan.n_train, plan.n_val) if learns else (0, 0)
     draws = [divide(loaded, plan.protocol, plan.n_test, n_train, n_val, plan.seed + k) for k in range(plan.draws)]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
     try:
         found = [_measured(loaded, entry, draws, plan, folder, device, told) for entry in entries]
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     once = draws[:1] if PROTOCOLS[plan.protocol].fixed else draws
     return [*found, *_baselines(loaded, once)]
 
@@ -134,7 +136,7 @@ def _measured(loaded: Loaded, entry: Entry, draws: list[Draw], plan: Plan, folde
                                   lambda done, total, what=what: told(f"{what}: training", done, total))
             counter = load(weights_id, device, folder / "weights")
         elif counter is None:
-            counter = load(entry.weights, device)
+            counter = load(entry.weights, device, entry.folder)
         items = [loaded.items[i] for i in draw.test]
         counted.append(count_items(counter, items, plan, folder / "counts",
                                    lambda done, total, what=what: told(what, done, total)))
@@ -238,6 +240,8 @@ def _baselines(loaded: Loaded, draws: Sequence[Draw]) -> list[Outcome]:
     sums = np.array([item.image.sum(dtype=np.float64) for item in loaded.items])
     truth = np.array([item.count for item in loaded.items])
     found = []
+    if any(len(draw.rest) < 2 for draw in draws):
+        return []
     for title, degree in (("mean of the other images", 0), ("total intensity of the other images", 2)):
         counted = []
         for draw in draws:

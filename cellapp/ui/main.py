@@ -24,6 +24,7 @@ page = st.navigation(
      st.Page(ROOT / "pages" / "annotate.py", title="Annotate", icon=":material/ads_click:"),
      st.Page(ROOT / "pages" / "fine_tune.py", title="Fine-tune", icon=":material/model_training:"),
      st.Page(ROOT / "pages" / "agreement.py", title="Agreement", icon=":material/scatter_plot:"),
+     st.Page(ROOT / "pages" / "benchmark.py", title="Benchmark", icon=":material/leaderboard:"),
      st.Page(ROOT / "pages" / "weights.py", title="Weights", icon=":material/inventory_2:")],
     position="top",
 )
