@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from hub_fixtures import ALICE
+from hub_fixtures import ALICE, BOB
 
-from cellapp import hub
 from cellapp.batch import COLUMNS, count_one
 from cellapp.dots import points_csv
+from cellapp.errors import CellappError
 from cellapp.methods import Options, load
 from cellapp.overlays import png
 from cellapp.simulate import simulate
@@ -192,29 +192,91 @@ def test_the_weights_are_listed_and_verified(client):
     assert answer["ok"] and "off by" in answer["message"]
 
 
-def test_what_was_pushed_to_the_hub_is_pulled_and_counts_the_same(environment, images, server, mine):
-    pushed = hub.push("own/mine", "alice/cells", token=ALICE, folder=mine)
-    there = environment | {"HF_ENDPOINT": server.url, "HF_TOKEN": ALICE}
+def test_what_is_pushed_to_the_hub_is_pulled_and_counts_the_same(environment, images, server, mine):
+    installed = environment | {"HF_ENDPOINT": server.url, "HF_TOKEN": BOB, "CELLAPP_WEIGHTS": str(mine)}
+    del installed["HF_HUB_OFFLINE"]
+    said = []
+    with served(installed, ["gradio_app.py"], "/") as address:
+        sender, stranger = (Client(address, verbose=False, analytics_enabled=False) for _ in range(2))
+        call = {"weights": "own/mine", "repository": "alice/cells", "api_name": "/push"}
+        files, answer = sender.predict(**call, dry_run=True)
+        assert answer is None and not server.repos
+        for token in ("", " ", None):
+            with pytest.raises(AppError, match="Pushing needs a token that may write") as refused:
+                sender.predict(**call, token=token)              # the server's own token is nobody else's
+            said.append(refused.value)
+        with pytest.raises(AppError, match="may not write there") as refused:
+            sender.predict(**call | {"repository": "bob/cells"}, token=ALICE)
+        said.append(refused.value)
+        assert not server.repos
+        listed, answer = sender.predict(**call, token=ALICE)
+        repo = server.repos["alice/cells"]
+        assert listed == files and repo.private and not answer["public"] and answer["revision"] == repo.head
+        assert {one["file"]: one["bytes"] for one in listed} == {
+            name: len(file.content) for name, file in repo.files.items() if name != ".gitattributes"}
+        with pytest.raises(AppError, match="alice/cells") as refused:
+            stranger.predict("alice/cells", api_name="/pull")
+        said.append(refused.value)
+        row = stranger.predict("alice/cells", ALICE, api_name="/pull")
+        assert row["id"].startswith("hub/alice--cells-") and row["hub"]["revision"] == answer["revision"]
+        counts = [count_one(images[0], load("own/mine", where=mine)).prediction.count]
+        for one, name in ((sender, "own/mine"), (stranger, row["id"])):
+            rows, _ = one.predict(given(images[:1]), weights=name, api_name="/count")
+            counts.append(rows[0]["count"])
+        assert counts == pytest.approx([counts[0]] * 3, abs=1e-3)
+    assert not any(token in str(words) for words in (*said, files, answer, row, server.log) for token in (ALICE, BOB))
+    _nowhere(ALICE, environment)
+
+
+def test_what_a_visitor_trained_is_pushed_with_the_images_only_if_asked(environment, images, server):
+    there = environment | {"HF_ENDPOINT": server.url}
     del there["HF_HUB_OFFLINE"]
+    dots = [path.with_name(f"{path.stem}_dots.csv") for path in images]
+    settings = {"start": WEIGHTS, "epochs": 1, "steps": 1, "batch": 1, "crop": 32}
     with served(there, ["gradio_app.py"], "/") as address:
         client = Client(address, verbose=False, analytics_enabled=False)
-        with pytest.raises(AppError, match="alice/cells") as refused:
-            client.predict("alice/cells", api_name="/pull")          # the server's own token is nobody else's
-        assert ALICE not in str(refused.value)
-        row = client.predict("alice/cells", ALICE, api_name="/pull")
-        assert row["id"].startswith("hub/alice--cells-") and len(row["hub"]["revision"]) == 40
-        rows, _ = client.predict(given(images[:1]), weights=row["id"], api_name="/count")
-        assert rows[0]["count"] == pytest.approx(
-            count_one(images[0], load("own/mine", where=mine)).prediction.count, abs=1e-3)
-    assert pushed
-    for path in Path(environment["CELLAPP_WORKSPACES"]).parent.rglob("*"):
-        assert not path.is_file() or ALICE.encode() not in path.read_bytes(), path
+        summary = client.submit(given(images), given(dots), **settings, api_name="/fine_tune").result(timeout=240)[1]
+        call = {"weights": summary["weights"], "token": ALICE, "licence": "MIT", "api_name": "/push"}
+        files, _ = client.predict(**call, repository="alice/bare")
+        more, answer = client.predict(**call, repository="alice/whole", public=True, include=["dots"])
+        row = next(row for row in client.predict(api_name="/weights") if row["id"] == summary["weights"])
+        with pytest.raises(AppError, match="only with weights that were trained"):
+            client.predict(WEIGHTS, "alice/other", ALICE, include=["images"], api_name="/push")
+    assert not any(one["file"].startswith("training/") for one in files)
+    dots = {one["file"] for one in more if one["file"].startswith("training/")}
+    assert dots == {f"training/{k:03d}-cell_{k - 1}_dots.csv" for k in (1, 2, 3)}
+    assert set(server.repos) == {"alice/bare", "alice/whole"} and dots < server.repos["alice/whole"].files.keys()
+    assert not server.repos["alice/whole"].private and answer["public"]
+    assert "license:mit" in server.repos["alice/bare"].tags()
+    assert row["hub"] == {"repo": "alice/whole", "revision": answer["revision"]}     # where they were sent last
+    _nowhere(ALICE, environment)
+
+
+def test_the_page_sends_only_what_was_listed(server, mine, monkeypatch):
+    from cellapp.ui import gradio_push
+
+    monkeypatch.setenv("CELLAPP_WEIGHTS", str(mine))
+    *_, seen = next(gradio_push.look("own/mine", "alice/cells"))
+    for changed in ({"public": True}, {"repository": "alice/others"}, {"licence": "MIT"}, {"seen": None}):
+        call = {"weights": "own/mine", "repository": "alice/cells", "token": ALICE, "seen": seen} | changed
+        with pytest.raises(CellappError, match="list them again, then push"):
+            list(gradio_push.pushed(**call))
+    assert not server.repos
+    list(gradio_push.pushed("own/mine", "alice/cells", ALICE, seen=seen))
+    assert list(server.repos) == ["alice/cells"]
+
+
+def _nowhere(token: str, environment: dict[str, str]) -> None:
+    """The token is in no file of a server, its log included."""
+    files = [path for path in Path(environment["CELLAPP_WORKSPACES"]).parent.rglob("*") if path.is_file()]
+    assert any(path.name.startswith("log-") for path in files)
+    assert [path for path in files if token.encode() in path.read_bytes()] == []
 
 
 def test_the_api_says_what_it_takes_and_gives(client):
     told = client.view_api(print_info=False, return_format="dict")["named_endpoints"]
     assert set(told) == {"/count", "/count_image", "/compare", "/fine_tune", "/weights", "/verify", "/download",
-                         "/pull"}
+                         "/pull", "/push"}
     names = [one["parameter_name"] for one in told["/count"]["parameters"]]
     assert names[:2] == ["images", "weights"]
     assert set(names[2:]) == Options.model_fields.keys() - {"tile"}

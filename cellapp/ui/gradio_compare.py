@@ -72,7 +72,7 @@ def page(image, weights, settings, session=None, narrow=False, progress=gr.Progr
         if now.archive and now.counted:
             predictions = {row.title: result.prediction for row, result in now.counted}
             first = now.counted[0][1]
-            dots = dot_plot(predictions, now.spread, narrow=narrow)
+            dots = gradio_server.white(dot_plot(predictions, now.spread, narrow=narrow))
             maps = panes(first.image, predictions, channel=first.options.channel, stacked=narrow)
         yield (_hero(now), gr.update(value=dots, visible=dots is not None),
                gr.update(value=maps, visible=maps is not None), gr.update(value=_table(now), visible=True),

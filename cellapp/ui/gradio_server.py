@@ -56,7 +56,13 @@ def served() -> dict:
 
 _CSS = """.hero { font-size: 3rem; font-weight: 600; line-height: 1.2; }
 .hero small { font-size: 1rem; font-weight: 400; opacity: .75; }
-.answer { min-height: 5rem; }"""
+.answer { min-height: 5rem; }
+@media (min-width: 700px) { button.beside { align-self: flex-end; margin-bottom: .75rem; } }"""
+
+
+def white(figure):
+    """A diagram on the white of the page, where Streamlit has a theme of its own for it."""
+    return figure.update_layout(template="plotly_white")
 
 
 @contextmanager

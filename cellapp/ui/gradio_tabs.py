@@ -5,10 +5,11 @@ from pathlib import Path
 import gradio as gr
 
 from cellapp import weights as store
+from cellapp.hub_card import LICENCES as HUB_LICENCES
 from cellapp.methods import METHODS, Options
 from cellapp.train_defaults import LICENCES, MINUTES
 from cellapp.training import TrainingConfig
-from cellapp.ui import gradio_compare, gradio_count, gradio_server, gradio_tune, gradio_weights
+from cellapp.ui import gradio_compare, gradio_count, gradio_push, gradio_server, gradio_tune, gradio_weights
 from cellapp.ui.counters import rows
 from cellapp.ui.gradio_form import READING, answer, answered_file, endpoint, for_api, titles, weights, widget
 
@@ -17,6 +18,7 @@ IMAGES = sorted(str(path) for path in EXAMPLES.glob("*.png") if not path.stem.en
 _MORE = READING[2:]                                          # folded away; the first two are asked for more often
 _NARROW = "(...given) => [...given.slice(0, -1), window.innerWidth < 700]"     # panes on a phone are stacked
 _HIDDEN = {"api_visibility": "private"}
+_HUB = {"concurrency_id": "hub", "concurrency_limit": 2}      # transfers at a time
 
 
 def count(session: gr.State) -> gr.Dropdown:
@@ -74,8 +76,8 @@ def fine_tune(session: gr.State, lists: list[gr.Dropdown]) -> gr.Dropdown:
     """Images and truth in, new weights out, which join the ``lists`` of the other tabs; the list of this one."""
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            images = gr.File(label="Images (two to ten)", file_count="multiple", height=140)
-            truth = gr.File(label="Dots, label masks or a table of counts", file_count="multiple", height=140)
+            images = gr.File(label="Images (two to ten)", file_count="multiple", height=165)
+            truth = gr.File(label="Dots, label masks or a table of counts", file_count="multiple", height=165)
             start = weights("Begin with", store.manifest(), gradio_tune.starts(METHODS.values()))
             minutes = gr.Number(MINUTES, minimum=0.1, maximum=1440, label="Minutes of training")
             name = gr.Textbox("my cells", label="Name of the new weights", max_length=60)
@@ -109,33 +111,65 @@ def all_weights(session: gr.State, tab: gr.Tab, lists: list[gr.Dropdown]) -> Non
     there = store.manifest()
     gr.Markdown("The weights on this machine. A file is read only after its size and its sha256 are those of the "
                 "manifest; *Verify* counts the known answer, *Download* gives a zip that `CELLAPP_WEIGHTS` can name.")
-    with gr.Row(equal_height=True):
-        chosen = weights("Weights", there)
-        verify, save = gr.Button("Verify"), gr.Button("Download")
-    with gr.Row(equal_height=True):
+    with gr.Row():
+        chosen = weights("Weights", there, min_width=300)
+        verify, save = _beside("Verify"), _beside("Download")
+    with gr.Row():
         repository = gr.Textbox(label="From the Hugging Face Hub", placeholder="user/repo or user/repo@revision",
-                                max_lines=1, scale=3)
-        token = gr.Textbox(label="Your token, for a private repository", type="password", max_lines=1, scale=2)
-        fetch = gr.Button("Pull")
+                                max_lines=1, scale=3, min_width=260)
+        token = gr.Textbox(label="Your token, for private ones and to push", type="password", max_lines=1, scale=2,
+                           min_width=260)
+        fetch = _beside("Pull")
+    _push(session, chosen, token)
     verdict = gr.Markdown(visible=False)
     archive = gr.File(label="Weights", visible=False)
     table = _table("On this machine", gradio_weights.SHOWN, gradio_weights.table(there))
     slot = gradio_server.slot()
     verify.click(endpoint(gradio_weights.shown), [chosen, session], verdict, **_HIDDEN, **slot)
     save.click(endpoint(gradio_weights.saved), [chosen, session], archive, **_HIDDEN)
-    hub = {"concurrency_id": "hub", "concurrency_limit": 2}
     fetched = fetch.click(endpoint(gradio_weights.pulled), [repository, token, session],
-                          [verdict, chosen, table, session], **_HIDDEN, **hub)
+                          [verdict, chosen, table, session], **_HIDDEN, **_HUB)
     fetched.then(_relisted, session, lists, **_HIDDEN)
     listed, ids = gr.Button(visible=False), for_api(chosen)
     listed.click(endpoint(gradio_weights.weights), session, answer("rows", gradio_weights.ROWS), api_name="weights")
     listed.click(endpoint(gradio_weights.check), [ids, session], answer("answer", gradio_weights.VERDICT),
                  api_name="verify", **slot)
     listed.click(endpoint(gradio_weights.pull), [repository, for_api(token), session],
-                 [answer("row", gradio_weights.ROW), session], api_name="pull", **hub)
+                 [answer("row", gradio_weights.ROW), session], api_name="pull", **_HUB)
     listed.click(endpoint(gradio_weights.download), [ids, session], answered_file(),
                  api_name="download")
     tab.select(_listed_again, session, [chosen, table], **_HIDDEN)
+
+
+def _push(session: gr.State, chosen: gr.Dropdown, token: gr.Textbox) -> None:
+    """Where to, what would leave this server, and only then the button that sends it."""
+    with gr.Accordion("Push to the Hugging Face Hub", open=False):
+        with gr.Row():
+            repository = gr.Textbox(label="Repository", placeholder="your-name/my-cells", max_lines=1,
+                                    info="It is made if it is not there.")
+            licence = gr.Dropdown([gradio_push.STATED, *HUB_LICENCES], value=gradio_push.STATED, label="Licence",
+                                  info="Asked for where the weights state none.", allow_custom_value=True)
+        include = gr.CheckboxGroup(gradio_push.INCLUDES, label="Take along",
+                                   info="Of a training in this visit; they stay here unless you tick them.")
+        public = gr.Checkbox(False, label="Public: everybody may see it", info="Otherwise only you may.")
+        look = gr.Button("List what would leave this server")
+        leaving = gr.Markdown(visible=False)
+        files = _table("Files", gradio_push.SHOWN)
+        with gr.Accordion("The model card", open=False, visible=False) as about:
+            card = gr.Code(language="markdown", show_label=False, interactive=False, wrap_lines=True)
+        go = gr.Button("Push these files", variant="primary", visible=False)
+        told = gr.Markdown(visible=False)
+    seen = gr.State(None)
+    asked = [public, licence, include]
+    look.click(endpoint(gradio_push.look), [chosen, repository, *asked, session],
+               [leaving, files, card, about, go, seen], **_HIDDEN)
+    for one in (chosen, repository, *asked):
+        one.change(gradio_push.unseen, None, [leaving, files, about, go, seen], show_progress="hidden", **_HIDDEN)
+    go.click(endpoint(gradio_push.pushed), [chosen, repository, token, *asked, seen, session], [told, go, seen],
+             show_progress_on=told, **_HIDDEN, **_HUB)
+    _api(gradio_push.push, (), [*map(for_api, (chosen, repository, token, *asked)), gr.Checkbox(
+        False, label="dry_run", visible=False), session],
+         [answer("files", gradio_push.FILES), answer("answer", gradio_push.PUSHED)], **_HUB)
 
 
 def _answers(go: gr.Button, api, page, declared, given: list, plain: list, seen: list, stop: gr.Button, **slot):
@@ -161,6 +195,11 @@ def _api(function, declared, given: list, plain: list, **slot) -> None:
 def _buttons(verb: str) -> tuple[gr.Button, gr.Button]:
     with gr.Row():
         return gr.Button(verb, variant="primary", scale=3, min_width=120), gr.Button("Stop", scale=1, min_width=70)
+
+
+def _beside(verb: str) -> gr.Button:
+    """A button at the foot of the fields in its row."""
+    return gr.Button(verb, scale=0, min_width=130, elem_classes="beside")
 
 
 def _reading() -> dict:

@@ -29,7 +29,7 @@ from cellapp.workspace import Workspace
 SETTINGS = ("part", "epochs", "steps", "batch", "crop", "sigma", "learning_rate", "seed")
 GROUPS = {"Each image by itself": "image", "Names alike but for the last part": "mark", "First part of the name": "1",
           "First two parts of the name": "2"}
-SHOWN = {"Image kept back": 190, "By hand": 90, "Before": 90, "After": 90}   # px
+SHOWN = {"Image kept back": 120, "By hand": 66, "Before": 70, "After": 64}   # px; all of them on a phone
 ROWS = rows_of(["name"], ["manual", "before", "after"])
 SUMMARY = {"type": "object", "properties": {
     **{name: {"type": "string"} for name in ("weights", "title", "verdict")},
@@ -81,10 +81,12 @@ def page(images, truth, start, minutes, name, licence, keep_together, settings, 
         words = ""                                           # the progress bar lies there
         if now.summary:
             words = f"<p><b>{html.escape(now.summary['title'])}</b>: {html.escape(now.summary['verdict'])}</p>"
-        lines = [[one["name"], one["manual"], one["before"], round(one["after"], 1)] for one in now.images]
-        drawn = curves(now.epochs, now.planned) if now.epochs else None
+        lines = [[one["name"], *(None if (value := one[which]) is None else round(value, 1)
+                                 for which in ("manual", "before", "after"))] for one in now.images]
+        drawn = gradio_server.white(curves(now.epochs, now.planned)) if now.epochs else None
+        scatter = gradio_server.white(before_after(now.images)) if now.images else None
         yield (words, gr.update(value=drawn, visible=bool(now.epochs)),
-               gr.update(value=before_after(now.images) if now.images else None, visible=bool(now.images)),
+               gr.update(value=scatter, visible=bool(now.images)),
                gr.update(value=lines, visible=bool(lines)),
                gr.update(value=now.archive, visible=now.archive is not None), now.session)
 

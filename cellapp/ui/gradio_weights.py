@@ -10,6 +10,7 @@ from cellapp.ui.gradio_count import find
 from cellapp.ui.gradio_form import titles
 from cellapp.ui.weights_zip import packed
 from cellapp.verify import verify
+from cellapp.workspace import Workspace
 
 SHOWN = {"Weights": 220, "Id": 190, "Trained on": 340, "MAE": 70, "MB": 70, "Licence": 300}   # px
 ROW = {"type": "object", "properties": {name: {} for name in store.Weights.model_fields}}
@@ -38,7 +39,7 @@ def check(weights, session=None):
     """
     row = find(weights, session)
     try:
-        difference = verify(row, _home(row, session))
+        difference = verify(row, home(row, gradio_server.space_of(session)))
     except CellappError as error:
         yield {"weights": row.id, "ok": False, "message": str(error)}
         return
@@ -57,7 +58,7 @@ def download(weights, session=None):
     row = find(weights, session)
     with gradio_server.folder() as folder:
         path = folder / f"{row.id.replace('/', '--')}.zip"
-        path.write_bytes(packed(row, _home(row, session)))
+        path.write_bytes(packed(row, home(row, gradio_server.space_of(session))))
         yield str(path)
 
 
@@ -73,7 +74,7 @@ def pull(repository, token=None, session=None, progress=gr.Progress()):  # noqa:
     from cellapp import hub
 
     space = gradio_server.begun(session)
-    row = hub.pull((repository or "").strip(), token=(token or "").strip() or False, folder=space.weights,
+    row = hub.pull((repository or "").strip(), token=own_token(token), folder=space.weights,
                    room=space.limits.room(space.folder),
                    progress=lambda done, total: progress((done, total), desc="Fetching", unit="bytes"))
     yield row.model_dump(mode="json"), space.id
@@ -87,9 +88,14 @@ def pulled(repository, token=None, session=None, progress=gr.Progress()):  # noq
                gr.update(choices=titles(there), value=row["id"]), table(there), name)
 
 
-def _home(row: store.Weights, session: str | None):
-    space = gradio_server.space_of(session)
+def home(row: store.Weights, space: Workspace | None):
+    """The folder of some weights, None for installed ones where the visit has no workspace."""
     return store.home(row, space.weights) if space is not None else None
+
+
+def own_token(given: str | None) -> str | bool:
+    """What the visitor typed, or False: None would let huggingface_hub take the login of the server."""
+    return (given or "").strip() or False
 
 
 def table(there: dict[str, store.Weights]) -> list[list]:

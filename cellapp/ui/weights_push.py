@@ -9,7 +9,7 @@ from cellapp import hub, train_jobs
 from cellapp import weights as store
 from cellapp.errors import CellappError
 from cellapp.hub_push import NOT_STATED
-from cellapp.ui import visit, weights_jobs, weights_pull
+from cellapp.ui import pushing, visit, weights_jobs, weights_pull
 from cellapp.ui.text import plain
 from cellapp.weights import Weights
 
@@ -33,7 +33,7 @@ def panel(row: Weights) -> None:
         else:
             terms.text_input("Licence", row.licence, disabled=True, help="These weights came with it, so it stays.")
         public = st.toggle("Public: everybody may see it", key="push-public", help="Off: only you may see it.")
-        job = _training(row)
+        job = pushing.training(row, visit.space())
         include = _include(job) if job is not None else ()
         about = {"licence": licence, "include": include, "folder": _folder(row), "job": job}
         try:
@@ -47,13 +47,6 @@ def panel(row: Weights) -> None:
 
 def _folder(row: Weights):
     return store.home(row, visit.space().weights) if visit.space() is not None else None
-
-
-def _training(row: Weights) -> train_jobs.Job | None:
-    """The training of this workspace that made the weights."""
-    if visit.space() is None:
-        return None
-    return next((job for job in train_jobs.jobs(visit.space().trainings) if job.state().weights == row.id), None)
 
 
 def _include(job: train_jobs.Job) -> tuple[str, ...]:
@@ -101,8 +94,5 @@ def _start(row: Weights, repo: str, public: bool, about: dict) -> None:
 
 
 def _push(row: Weights, repo: str, given, private: bool, about: dict, space, tell, stop) -> str:
-    there = hub.push(row.id, repo, token=given, private=private, progress=tell, stop=stop, **about)
-    if about["folder"] is not None and row.id in store.manifest(space.weights):
-        store.replace(row.model_copy(update={"hub": there.hub}), space.weights)
-    seen = "only you can see it" if private else "everybody can see it"
-    return f"“{row.title}” lies at {there.url}, commit {there.revision[:7]}; {seen}."
+    there = pushing.send(row, repo, space, token=given, private=private, progress=tell, stop=stop, **about)
+    return pushing.told(row, there, private)
