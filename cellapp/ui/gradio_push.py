@@ -39,7 +39,7 @@ def push(weights, repository, token=None, public=False, licence=None, include=No
     """
     row, space = find(weights, session), gradio_server.space_of(session)
     about = _about(row, space, licence, include)
-    repository = (repository or "").strip()
+    repository = _where(repository)
     files = [{"file": one.path, "bytes": one.bytes, "about": one.about}
              for one in listing(row.id, repository, **about)]
     yield files, None
@@ -58,8 +58,7 @@ def push(weights, repository, token=None, public=False, licence=None, include=No
 def look(weights, repository, public=False, licence=None, include=None, session=None):
     """What would leave, on the page: the files, the model card, the button that sends them, and what it may send."""
     row = find(weights, session)
-    uploads = listing(row.id, (repository or "").strip(),
-                      **_about(row, gradio_server.space_of(session), licence, include))
+    uploads = listing(row.id, _where(repository), **_about(row, gradio_server.space_of(session), licence, include))
     card = next(one.content.decode() for one in uploads if one.path == "README.md")
     yield (gr.update(value=_words(uploads, public), visible=True),
            gr.update(value=[[one.path, f"{one.bytes:,}", one.about] for one in uploads], visible=True),
@@ -82,6 +81,12 @@ def pushed(weights, repository, token=None, public=False, licence=None, include=
 def unseen():
     """After a change: what was listed is no longer what would be sent."""
     return (*[gr.update(visible=False)] * 4, None)
+
+
+def _where(repository: str | None) -> str:
+    if not (repository or "").strip():
+        raise CellappError("Write the repository to push to: your name on the Hub, a slash, and a name for it.")
+    return repository.strip()
 
 
 def _about(row, space, licence: str | None, include: Collection[str] | None) -> dict:

@@ -152,11 +152,12 @@ def _push(session: gr.State, chosen: gr.Dropdown, token: gr.Textbox) -> None:
         include = gr.CheckboxGroup(gradio_push.INCLUDES, label="Take along",
                                    info="Of a training in this visit; they stay here unless you tick them.")
         public = gr.Checkbox(False, label="Public: everybody may see it", info="Otherwise only you may.")
-        look = gr.Button("List what would leave this server")
+        look = gr.Button("List what would leave")
         leaving = gr.Markdown(visible=False)
         files = _table("Files", gradio_push.SHOWN)
         with gr.Accordion("The model card", open=False, visible=False) as about:
-            card = gr.Code(language="markdown", show_label=False, interactive=False, wrap_lines=True)
+            card = gr.Code(language="markdown", show_label=False, interactive=False, wrap_lines=True, max_lines=20,
+                           show_line_numbers=False)
         go = gr.Button("Push these files", variant="primary", visible=False)
         told = gr.Markdown(visible=False)
     seen = gr.State(None)

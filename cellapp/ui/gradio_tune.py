@@ -29,7 +29,7 @@ from cellapp.workspace import Workspace
 SETTINGS = ("part", "epochs", "steps", "batch", "crop", "sigma", "learning_rate", "seed")
 GROUPS = {"Each image by itself": "image", "Names alike but for the last part": "mark", "First part of the name": "1",
           "First two parts of the name": "2"}
-SHOWN = {"Image kept back": 120, "By hand": 66, "Before": 70, "After": 64}   # px; all of them on a phone
+SHOWN = {"Image": 100, "By hand": 84, "Before": 72, "After": 66}   # px; all of them on a phone
 ROWS = rows_of(["name"], ["manual", "before", "after"])
 SUMMARY = {"type": "object", "properties": {
     **{name: {"type": "string"} for name in ("weights", "title", "verdict")},
