@@ -13,7 +13,7 @@ from cellapp.ui.gradio_weights import home, own_token
 
 STATED = "as the weights state"
 INCLUDES = [("The images of the training", "images"), ("Their dots", "dots")]
-SHOWN = {"File": 190, "Bytes": 110, "What it is": 520}       # px
+SHOWN = {"File": 172, "Bytes": 98, "What it is": 520}        # px
 FILES = {"type": "array", "items": {"type": "object", "properties": {
     "file": {"type": "string"}, "bytes": {"type": "integer"}, "about": {"type": "string"}}}}
 PUSHED = {"type": "object", "properties": {
