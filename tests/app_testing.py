@@ -22,7 +22,7 @@ def own_server(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cells(tiny_weights, monkeypatch) -> dict:
+def seen(tiny_weights, monkeypatch) -> dict:
     """The places of the cells in each image, by its name: what the network finds; or an error."""
     from cellapp.methods import Counter
     from cellapp.prediction import Prediction

@@ -64,7 +64,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def app_server(tmp_path_factory):
     """The app, for all tests of a file."""
     server = Server(tmp_path_factory.mktemp("server"))
     server.start()
@@ -73,15 +73,15 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def workspaces(server) -> Path:
+def workspaces(app_server) -> Path:
     """Where the server keeps what its visitors do."""
-    return server.workspaces
+    return app_server.workspaces
 
 
 @pytest.fixture(scope="module")
-def address(server) -> str:
+def address(app_server) -> str:
     """Where the server answers."""
-    return server.address
+    return app_server.address
 
 
 @pytest.fixture(scope="module")

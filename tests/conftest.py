@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.register_assert_rewrite("browsing", "clusters", "hub_fixtures", "small_jobs")
+pytest.register_assert_rewrite("app_testing", "browsing", "clusters", "hub_fixtures", "small_jobs")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -32,12 +32,12 @@ def csv_of(dots) -> bytes:
 
 
 @pytest.fixture
-def six(cells, rng) -> AppTest:
+def six(seen, rng) -> AppTest:
     """Six images; the network finds all cells but two of each, and the dots lie half a pixel off."""
     app, dots = start("agreement"), []
     for k in range(6):
         places = np.stack([rng.uniform(1, 46, 10 + k), rng.uniform(1, 78, 10 + k)], axis=1)
-        cells[f"{k}.png"] = places[2:]
+        seen[f"{k}.png"] = places[2:]
         dots.append((f"{k}_dots.csv", csv_of(places + 0.5), "text/csv"))
     drop(app, 0, *(picture(f"{k}.png", rng) for k in range(6)))
     assert "0 of 6 images have dots or a count by hand" in words(app)
@@ -74,8 +74,8 @@ def test_a_click_shows_another_image_and_a_reload_keeps_it(six):
     assert metrics(again)["MAE (cells)"][0] == "2.0"
 
 
-def test_few_images_are_told_to_be_few_and_failures_are_rows(cells, rng):
-    cells["a.png"], cells["b.png"] = np.full((3, 2), 20.0), ImageError("b.png: it is too strange.")
+def test_few_images_are_told_to_be_few_and_failures_are_rows(seen, rng):
+    seen["a.png"], seen["b.png"] = np.full((3, 2), 20.0), ImageError("b.png: it is too strange.")
     app = drop(start("agreement"), 0, picture("a.png", rng), picture("b.png", rng))
     drop(app, 1, ("counts.csv", b"image,count\na.png,5\nb.png,7\nz.png,1\n", "text/csv"))
     assert "2 of 2 images have dots or a count by hand**, 12 cells counted by hand in all." in words(app)
@@ -88,9 +88,9 @@ def test_few_images_are_told_to_be_few_and_failures_are_rows(cells, rng):
     assert "GAME(1)" not in shown and "F1" not in metrics(app), "counts alone have no places"
 
 
-def test_swapped_dots_are_noticed_before_anything_runs_and_mended_by_a_click(cells, rng):
+def test_swapped_dots_are_noticed_before_anything_runs_and_mended_by_a_click(seen, rng):
     places = np.array([(5.0, 70.0), (40.0, 60.0), (20.0, 10.0)])
-    cells["a.png"] = places
+    seen["a.png"] = places
     app = drop(start("agreement"), 0, picture("a.png", rng))
     drop(app, 1, ("a.csv", csv_of(places[:, ::-1]), "text/csv"))
     assert "In 1 image dots lie outside, and all lie inside with x and y exchanged (a.png)." in words(app)
@@ -102,8 +102,8 @@ def test_swapped_dots_are_noticed_before_anything_runs_and_mended_by_a_click(cel
     assert "dots lie outside" in words(app) and not app.metric
 
 
-def test_classes_files_and_annotators_are_chosen(cells, rng):
-    cells["a.png"] = cells["b.png"] = np.array([(5.0, 70.0)])
+def test_classes_files_and_annotators_are_chosen(seen, rng):
+    seen["a.png"] = seen["b.png"] = np.array([(5.0, 70.0)])
     app = drop(start("agreement"), 0, picture("a.png", rng), picture("b.png", rng))
     places = [(5.0, 70.0), (9.0, 9.0), (30.0, 30.0)]
 
@@ -128,7 +128,7 @@ def test_classes_files_and_annotators_are_chosen(cells, rng):
     assert ", 2 dots in all." in words(app)
 
 
-def test_the_sample_set_brings_its_dots(cells):
+def test_the_sample_set_brings_its_dots(seen):
     app = press(start("agreement"), "Try a sample set")
     assert "12 of 12 images have dots or a count by hand" in words(app)
     assert [b for b in app.button if b.label == "Count 12 images and compare"]

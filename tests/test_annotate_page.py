@@ -46,9 +46,9 @@ def test_a_first_visitor_is_told_what_to_do(tiny_weights):
     assert any(b.label == "Try a sample" for b in app.button)
 
 
-def test_suggestions_never_replace_dots_unasked(cells, rng):
+def test_suggestions_never_replace_dots_unasked(seen, rng):
     space = space_of(rng, "a.png")
-    cells["a.png"] = np.array([[10.0, 10], [20, 40], [40, 70]])
+    seen["a.png"] = np.array([[10.0, 10], [20, 40], [40, 70]])
     press(annotate(space), "Set 3 cells as dots")               # the Count page, which comes first, has counted it
     assert read(space, space.state().images[0].id).points == ((10, 10), (20, 40), (40, 70))
     put(space, 0, (11, 11), (30, 30))
@@ -60,7 +60,7 @@ def test_suggestions_never_replace_dots_unasked(cells, rng):
     assert len(read(space, space.state().images[0].id).points) == 3
 
 
-def test_the_target_and_its_width(cells, rng):
+def test_the_target_and_its_width(seen, rng):
     space = space_of(rng, "a.png")
     assert "As soon as there are dots" in words(annotate(space))
     put(space, 0, (10, 10), (10, 20), (20, 10), (20, 20))
@@ -72,7 +72,7 @@ def test_the_target_and_its_width(cells, rng):
     assert not app.exception and "does not learn from the places of dots" in words(app)
 
 
-def test_an_image_without_cells_is_said_to_have_none(cells, rng):
+def test_an_image_without_cells_is_said_to_have_none(seen, rng):
     space = space_of(rng, "a.png")
     app = annotate(space)
     box = next(c for c in app.checkbox if c.label.startswith("There are no cells"))
@@ -81,7 +81,7 @@ def test_an_image_without_cells_is_said_to_have_none(cells, rng):
     assert [(file.name, kept.empty) for file, kept in annotations(space)] == [("a.png", True)]
 
 
-def test_the_next_image_and_why(cells, rng):
+def test_the_next_image_and_why(seen, rng):
     space = space_of(rng, "a.png", "b.png", "c.png")
     files = space.state().images
     app = press(annotate(space), "Next useful image")
@@ -115,9 +115,9 @@ def test_files_in_and_out(rng, tiny_weights):
     assert {b.label for b in app.get("download_button")} >= {"This image", "All 2 dotted images (zip)"}
 
 
-def test_dots_made_here_are_those_of_the_agreement_page(cells, rng):
+def test_dots_made_here_are_those_of_the_agreement_page(seen, rng):
     space = space_of(rng, "a.png", "b.png")
-    cells |= {"a.png": np.array([[10.0, 10], [20, 40]]), "b.png": np.zeros((0, 2))}
+    seen |= {"a.png": np.array([[10.0, 10], [20, 40]]), "b.png": np.zeros((0, 2))}
     put(space, 0, (10, 10), (20, 40), (30, 70))
     app = annotate(space, "agreement")
     assert "1 of 2 images have dots" in words(app) and "3 dots in all" in words(app)
@@ -129,9 +129,9 @@ def test_dots_made_here_are_those_of_the_agreement_page(cells, rng):
     assert "only the marked areas are dotted, so that there is no count to compare with (1): b.png" in words(app)
 
 
-def test_dots_made_here_are_the_count_by_hand(cells, rng):
+def test_dots_made_here_are_the_count_by_hand(seen, rng):
     space = space_of(rng, "a.png", "b.png", "c.png")
-    cells |= {name: np.array([[10.0, 10], [20, 40]]) for name in ("a.png", "b.png", "c.png")}
+    seen |= {name: np.array([[10.0, 10], [20, 40]]) for name in ("a.png", "b.png", "c.png")}
     files = [(f"{name}.csv", points_csv(np.array([[7.0, 8]])).encode()) for name in "ab"]
     space.include([space.keep(name, content, kind="dots") for name, content in files])
     put(space, 0, (10, 10), (20, 40), (30, 70))              # corrected here, so the file no longer holds
@@ -149,7 +149,7 @@ def test_dots_made_here_are_the_count_by_hand(cells, rng):
     assert [work.result(file).rows()[0]["n_manual"] for file in work.files] == [3, 1, None]
 
 
-def test_delete_everything_deletes_the_dots(rng, cells):
+def test_delete_everything_deletes_the_dots(rng, seen):
     space = space_of(rng, "a.png")
     put(space, 0, (1, 1))
     folder = space.folder
@@ -158,7 +158,7 @@ def test_delete_everything_deletes_the_dots(rng, cells):
     assert not folder.exists()
 
 
-def test_a_job_that_failed_says_why(cells, rng):
+def test_a_job_that_failed_says_why(seen, rng):
     space = space_of(rng, "a.png")
     app = press(annotate(space), "Count it")                    # the network has no answer for this image: a fault
     assert "Counting ended because of a fault" in words(app)

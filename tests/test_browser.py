@@ -113,7 +113,9 @@ def test_compare_two_methods(page):
         page.get_by_role("option", name=title).click()
     page.keyboard.press("Escape")                            # while the list is open, the rest takes no clicks
     page.get_by_role("listbox").wait_for(state="hidden")
+    chooser.get_by_text("FCRN-B, simulated cells").wait_for()
     drop(page, sample_files()[0])
+    page.get_by_text(sample_files()[0].name).first.wait_for()
     page.get_by_text("The methods agree within").wait_for()
     panes = page.locator(".js-plotly-plot").last
     panes.locator(".x3y3").first.wait_for()

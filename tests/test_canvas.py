@@ -80,7 +80,7 @@ def test_the_script_runs_without_a_browser(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def app_server(tmp_path_factory):
     """A page of its own with nothing but the canvas."""
     folder = tmp_path_factory.mktemp("canvas")
     (folder / "ui").mkdir()

@@ -17,9 +17,9 @@ SHAPE = 120, 160
 
 
 @pytest.fixture
-def space(server, rng, tmp_path):
+def space(app_server, rng, tmp_path):
     """A workspace with two images."""
-    made = Workspaces(server.workspaces).create()
+    made = Workspaces(app_server.workspaces).create()
     for name in ("first.png", "second.png"):
         path = tmp_path / name
         Image.fromarray(rng.integers(0, 255, SHAPE, dtype=np.uint8)).save(path)
@@ -27,9 +27,9 @@ def space(server, rng, tmp_path):
     return made
 
 
-def visit(context, server, space):
+def visit(context, app_server, space):
     page = context.new_page()
-    page.goto(f"{server.address}/annotate?w={space.id}")
+    page.goto(f"{app_server.address}/annotate?w={space.id}")
     settled(page)
     return page
 
@@ -43,8 +43,8 @@ def places(space, number: int = 0) -> list[tuple[int, int, int]]:
     return [(round(y), round(x), label) for (y, x), label in zip(found.points, found.labels, strict=True)]
 
 
-def test_add_drag_delete_classes_undo_and_reload(context, server, space):
-    page = visit(context, server, space)
+def test_add_drag_delete_classes_undo_and_reload(context, app_server, space):
+    page = visit(context, app_server, space)
     for y, x in ((20, 30), (50, 80), (90, 120)):
         click(page, y, x)
     page.keyboard.press("2")
@@ -91,8 +91,8 @@ def test_add_drag_delete_classes_undo_and_reload(context, server, space):
     page.get_by_text("The map holds 2.00 cells, from 2 dots").wait_for()
 
 
-def test_next_image_looks_areas_and_what_python_sets(context, server, space):
-    page = visit(context, server, space)
+def test_next_image_looks_areas_and_what_python_sets(context, app_server, space):
+    page = visit(context, app_server, space)
     click(page, 20, 30)
     page.keyboard.press("d")                                 # at once: the save is still under way
     page.locator(f".stage canvas[data-doc$='{space.state().images[1].id}']").wait_for()
@@ -131,27 +131,27 @@ def test_next_image_looks_areas_and_what_python_sets(context, server, space):
     assert kept(space).revision == now.revision + 2
 
 
-def test_a_dead_server_and_a_closed_tab_lose_no_dot(context, server, space):
-    page = visit(context, server, space)
+def test_a_dead_server_and_a_closed_tab_lose_no_dot(context, app_server, space):
+    page = visit(context, app_server, space)
     click(page, 20, 30)
     state(page, "saved", dots=1)
-    server.kill()
+    app_server.kill()
     click(page, 50, 80)
     state(page, "offline", dots=2)
     page.get_by_text("Offline: kept in this browser").wait_for()
-    server.start()
+    app_server.start()
     state(page, "saved", dots=2)                             # by itself, as soon as the server is back
     assert places(space) == [(20, 30, 1), (50, 80, 1)]
 
-    server.kill()
+    app_server.kill()
     click(page, 90, 120)
     click(page, 20, 30, button="right")
     state(page, "offline", dots=2)
     page.close()
-    server.start()
+    app_server.start()
     now, file = kept(space), space.state().images[0]
     save(space, file.id, now.moved(np.vstack([now.array, [[5, 5]]]), (1, 1, 1), SHAPE))      # by somebody else
-    page = visit(context, server, space)
+    page = visit(context, app_server, space)
     state(page, "saved", dots=3)
     page.get_by_text("2 changes of your last visit").wait_for()
     assert sorted(places(space)) == [(5, 5, 1), (50, 80, 1), (90, 120, 1)]
@@ -159,8 +159,8 @@ def test_a_dead_server_and_a_closed_tab_lose_no_dot(context, server, space):
 
 
 @pytest.mark.parametrize("context", [PHONE], indirect=True)
-def test_a_phone_taps_holds_and_pinches(context, server, space):
-    page = visit(context, server, space)
+def test_a_phone_taps_holds_and_pinches(context, app_server, space):
+    page = visit(context, app_server, space)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for y, x in ((20, 30), (50, 130)):
         page.touchscreen.tap(*at(page, y, x))
@@ -187,12 +187,12 @@ def test_a_phone_taps_holds_and_pinches(context, server, space):
     assert places(space) == [(50, 130, 1)]
 
 
-def test_dots_of_others_and_nonsense_are_refused(server, space):
+def test_dots_of_others_and_nonsense_are_refused(app_server, space):
     file = space.state().images[0].id
 
     def ask(path: str, body: bytes | None = None) -> int:
         try:
-            return urllib.request.urlopen(urllib.request.Request(f"{server.address}/dots/{path}", body)).status
+            return urllib.request.urlopen(urllib.request.Request(f"{app_server.address}/dots/{path}", body)).status
         except urllib.error.HTTPError as error:
             return error.code
 
@@ -210,8 +210,8 @@ def test_dots_of_others_and_nonsense_are_refused(server, space):
     assert ask(f"{space.id}/{file}", good) == 410 and not space.folder.exists()
 
 
-def test_unsaved_dots_of_other_images_come_back_too(context, server, space):
-    page = visit(context, server, space)
+def test_unsaved_dots_of_other_images_come_back_too(context, app_server, space):
+    page = visit(context, app_server, space)
     other = space.state().images[1].id
     page.evaluate("""key => localStorage.setItem(key, JSON.stringify({added: [[5, 6, 1], [7, 8, 2]], removed: [],
         names: ["Cells", "Dead"], shape: [120, 160]}))""", f"cellapp-dots {space.id} {other}")

@@ -31,6 +31,15 @@ def three_channels(windows: Tensor, side: int) -> Tensor:
     return windows.expand(-1, 3, -1, -1)
 
 
+def _grey(conv: nn.Conv2d) -> nn.Conv2d:
+    """A first layer for one channel that gives what ``conv`` gives for three equal ones."""
+    one = nn.Conv2d(1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
+    one.weight = nn.Parameter(conv.weight.detach().double().sum(1, keepdim=True).to(conv.weight.dtype))
+    if conv.bias is not None:
+        one.bias = nn.Parameter(conv.bias.detach().clone())
+    return one.requires_grad_(False)
+
+
 def _small(layer: nn.Linear) -> nn.Linear:
     """The last layer at the start: counts near zero, whatever the features."""
     nn.init.normal_(layer.weight, std=0.01)
@@ -87,7 +96,7 @@ class AlexNetCounter(nn.Module):
         _small(self.head)
 
     def forward(self, windows: Tensor) -> Tensor:
-        x = three_channels(windows, self.side)                                   # (B, 3, 227, 227)
+        x = three_channels(windows, self.side)[:, : self.conv1.in_channels]      # (B, 3, 227, 227)
         x = F.max_pool2d(self.norm(F.relu(self.conv1(x))), 3, stride=2)          # (B, 96, 27, 27)
         x = F.max_pool2d(self.norm(F.relu(self.conv2(x))), 3, stride=2)          # (B, 256, 13, 13)
         x = F.relu(self.conv4(F.relu(self.conv3(x))))
@@ -99,7 +108,7 @@ class AlexNetCounter(nn.Module):
     def fast(self) -> nn.Module:
         """A copy with the same answers for counting on a CPU."""
         network = copy.deepcopy(self)
-        network.norm = ResponseNorm(self.norm)
+        network.norm, network.conv1 = ResponseNorm(self.norm), _grey(self.conv1)
         return network
 
 
@@ -135,13 +144,14 @@ class OneDNNResNet(nn.Module):
     def __init__(self, network: ResNetCounter):
         super().__init__()
         self.side, self.head, self.body = network.side, network.head, copy.deepcopy(network.body)
+        self.body.conv1 = _grey(self.body.conv1)
         for parent in list(self.body.modules()):
             for name, layer in list(parent.named_children()):
                 if isinstance(layer, nn.Conv2d):
                     setattr(parent, name, _OneDNNConv2d(layer))
 
     def forward(self, windows: Tensor) -> Tensor:
-        images = three_channels(windows, self.side).contiguous()
+        images = three_channels(windows, self.side)[:, :1].contiguous()
         return self.head(self.body(images.to_mkldnn()).to_dense())
 
 
