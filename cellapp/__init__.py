@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cellapp.methods import Counter, Options, load
     from cellapp.prediction import Prediction
 
-# Maps of 512×512 px and 64 channels are new memory again and again, and to hand it out in pages of 4 kB takes Linux a
-# third of the time of counting. PyTorch asks for huge pages if this is set before its first tensor.
+# Maps of 512×512 px and 64 channels are new memory again and again, and handing it out in pages of 4 kB takes Linux
+# much of the time of counting. PyTorch asks for huge pages if this is set before its first tensor.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = "0.1.0"
