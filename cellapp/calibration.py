@@ -69,7 +69,7 @@ def measure(counter: "Counter", cases: "Iterable[tuple[Image | np.ndarray, float
     def seen():
         for image, true, colour, options in cases:
             image = Image.from_array(image) if isinstance(image, np.ndarray) else image
-            prediction, view = counter.predict(image, options), counter.look(image, options)
+            prediction, view = counter.examine(image, options)
             counts.append(prediction.count)
             truth.append(true)
             sds.append(prediction.sd)

@@ -96,9 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--licence", default="not stated", help="terms of the weights, as their data allow")
     train.add_argument("--data-name", help="how the manifest names the images")
     train.add_argument("--cell-diameter", type=float, help="typical cell, px (default: estimated)")
-    train.add_argument("--rescale", action="store_true",
-                       help="bring each image to the scale at which its cells, by their estimated diameter, have "
-                            "--cell-diameter px, as counting does")
+    train.add_argument("--rescale", nargs="?", choices=("estimate", "outlines"), const="estimate",
+                       help="bring each image to the scale at which its cells have --cell-diameter px: by their "
+                            "estimated diameter, as counting does (estimate, the default), or by that of their "
+                            "outlines, where there are some")
+    train.add_argument("--zoom", type=_factor, action="append", default=[], metavar="FACTOR",
+                       help="learn from each image at this many times its size as well, such as 1.4")
+    train.add_argument("--mix", type=_images_of, action="append", default=[], metavar="PRESET=NUMBER",
+                       help="learn from so many images of this preset of the simulator as well")
     train.add_argument("--upright", action="store_true",
                        help="turn images with dark cells into their negatives, as counting does")
     train.add_argument("--run", dest="folder", type=Path, help="folder of the run; resumes there (default: runs/ID)")
@@ -203,7 +208,8 @@ def _weights(actions) -> None:
     _folder(describe, required=False)
     describe.add_argument("--preset", choices=PRESETS, help="they were simulated with this preset")
     describe.add_argument("-n", type=_from(1), default=300, help="at most so many images (default: 300)")
-    describe.add_argument("--rescale", action="store_true", help="training brought them to its scale")
+    describe.add_argument("--rescale", nargs="?", choices=("estimate", "outlines"), const="estimate",
+                          help="training brought them to its scale")
     describe.add_argument("--upright", action="store_true", help="training turned dark ones into their negatives")
     _flags(describe, Options, ("pages", "z", "frame"))
     calibrate = _command(actions, "calibrate", commands_calibrate.calibrate,
@@ -250,6 +256,28 @@ def _from(least: int):
         return int(text)
 
     return whole_number
+
+
+def _factor(text: str) -> float:
+    """A number between 0.2 and 5."""
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = float("nan")
+    if not 0.2 <= factor <= 5:
+        raise argparse.ArgumentTypeError(f"{text} is not a number between 0.2 and 5")
+    return factor
+
+
+def _images_of(text: str) -> tuple[str, int]:
+    """A preset of the simulator and a number of images from ``PRESET=NUMBER``."""
+    from cellapp.simulate import PRESETS
+
+    preset, _, number = text.partition("=")
+    if preset not in PRESETS or not number.isdecimal() or not int(number):
+        raise argparse.ArgumentTypeError(f"{text} is not a preset and a number of images such as variety=200; the "
+                                         f"presets are {', '.join(PRESETS)}")
+    return preset, int(number)
 
 
 def _share(text: str) -> float:

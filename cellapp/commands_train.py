@@ -40,12 +40,14 @@ def train(given: argparse.Namespace) -> int:
     if given.imagenet and not depth.isdecimal():
         raise CellappError(f"--imagenet is for ResNets only, not for {config.method}; leave it out.")
     learn, choose, name = _sets(given, config.seed)
+    n_train = len(learn)
+    learn, choose = _prepared(given, learn, choose, config.seed)
     build = dict(given.build) or (start.build if start else {})
     about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
-             "build": build, **seen(learn, given.cell_diameter or typical_diameter(learn), given.upright),
+             "build": build, **seen(learn, given.cell_diameter or typical_diameter(learn), given.upright, bool(given.zoom)),
              "map_scale": method.map_scale, "trained_on": given.data_name or name,
              "parent": "ImageNet" if given.imagenet else given.start, "licence": given.licence,
-             "training": config.model_dump() | {"n_train": len(learn), "n_val": len(choose)}}
+             "training": config.model_dump() | {"n_train": n_train, "n_val": len(choose)}}
     check_publishable(given.example, **about)               # now, not after hours of training
     folder = given.folder or Path("runs") / given.out.replace("/", "--")
     state = store.read_state(start) if start else None
@@ -85,15 +87,29 @@ def _sets(given: argparse.Namespace, seed: int) -> tuple[list, list, str]:
         choose = sets.drawn([item for item, c in zip(total, chosen, strict=True) if c], given.n_val, seed)
     else:
         learn, choose = sets.split(total, given.n_train, given.n_val, seed)
+    return learn, choose, " and ".join([name, *(f"{n} of the simulator preset {preset}" for preset, n in given.mix)])
+
+
+def _prepared(given: argparse.Namespace, learn: list, choose: list, seed: int) -> tuple[list, list]:
+    """The images at the scale and of the polarity in which they are learnt from, with those that are added."""
+    from cellapp import data as sets
+
     if given.size:
         learn, choose = ([sets.resized(item, given.size) for item in part] for part in (learn, choose))
     if given.rescale:
         if not given.cell_diameter:
             raise CellappError("--rescale needs the diameter to which cells are brought; give --cell-diameter.")
-        learn, choose = ([sets.rescaled(item, given.cell_diameter) for item in part] for part in (learn, choose))
+        learn, choose = ([sets.rescaled(item, given.cell_diameter, given.rescale) for item in part]
+                         for part in (learn, choose))
+    learn += [sets.zoomed(item, factor) for factor in given.zoom for item in learn]
+    for preset, number in given.mix:
+        more = sets.simulated(preset, number, seed)
+        learn += [sets.rescaled(item, given.cell_diameter, given.rescale) for item in more] if given.rescale else more
+    if given.zoom or given.mix:
+        learn = sets.drawn(learn, len(learn), seed)         # the first ones tell what all look like
     if given.upright:
         learn, choose = ([sets.uprighted(item) for item in part] for part in (learn, choose))
-    return learn, choose, name
+    return learn, choose
 
 
 def read_dotted(given: argparse.Namespace, channel: str = "auto") -> list:
@@ -122,7 +138,7 @@ def describe(given: argparse.Namespace) -> int:
     if given.size:
         data = [sets.resized(item, given.size) for item in data]
     if given.rescale:
-        data = [sets.rescaled(item, row.input.cell_diameter) for item in data]
+        data = [sets.rescaled(item, row.input.cell_diameter, given.rescale) for item in data]
     if given.upright:
         data = [sets.uprighted(item) for item in data]
     found = sets.seen(data, row.input.cell_diameter, given.upright)

@@ -148,9 +148,24 @@ def resized(item: Dotted, shape: tuple[int, int]) -> Dotted:
     return Dotted(item.name, image, points, labels, item.known, item.colour, counted)
 
 
-def rescaled(item: Dotted, diameter: float) -> Dotted:
-    """The image and its truth at the scale `Counter` would read it at with weights for cells of ``diameter`` px."""
-    factor = choose_scale(upright(item.image), None, diameter).factor
+def rescaled(item: Dotted, diameter: float, by: str = "estimate") -> Dotted:
+    """The image and its truth at the scale for weights that learn cells of ``diameter`` px.
+
+    by : "estimate", the scale `Counter` would read the image at, or "outlines", that of its outlined cells' median
+        diameter, and of the estimate where there are none
+    """
+    known = outlined_diameter(item.labels) if by == "outlines" else None
+    return zoomed(item, choose_scale(upright(item.image), known, diameter).factor)
+
+
+def outlined_diameter(labels: np.ndarray | None) -> float | None:
+    """Median diameter, in px, of circles as large as the outlined cells; None without any."""
+    areas = np.bincount(labels.ravel())[1:] if labels is not None else np.empty(0)
+    return float(np.median(2 * np.sqrt(areas[areas > 0] / np.pi))) if (areas > 0).any() else None
+
+
+def zoomed(item: Dotted, factor: float) -> Dotted:
+    """The image and its truth at ``factor`` times its size."""
     return resized(item, resize(item.image, factor).shape)
 
 
@@ -189,14 +204,14 @@ def drawn(data: list[Dotted], n: int, seed: int) -> list[Dotted]:
 SUMMARISED = 300                                             # training images are enough to know what they look like
 
 
-def seen(learn: list[Dotted], diameter: float, turned: bool = False) -> dict:
+def seen(learn: list[Dotted], diameter: float, turned: bool = False, sizes: bool = False) -> dict:
     """What a manifest row says of the images its weights learn from: ``input`` and ``summary``.
 
-    turned : dark cells were made bright before
+    turned : dark cells were made bright before; sizes : each image is there at several sizes
     """
     some = learn[:SUMMARISED]
     polarity = BRIGHT if turned else of_images(item.image for item in some)
-    return {"input": {"cell_diameter": diameter, "polarity": polarity, "negatives": turned},
+    return {"input": {"cell_diameter": diameter, "polarity": polarity, "negatives": turned, "sizes": sizes},
             "summary": summarise(((upright(item.image), item.colour) for item in some), diameter)}
 
 

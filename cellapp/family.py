@@ -127,6 +127,10 @@ class Family:
         ``estimated``; not asked where the user gave the diameter."""
         return estimated
 
+    def diameter(self, reading: Reading, settings: Settings) -> float | None:
+        """Typical diameter of the cells in a reading, px of the plane that was read; None where it does not tell."""
+        return None
+
     def read(self, network: nn.Module, plane: np.ndarray, call: Call) -> Reading:
         """Read a normalised (H, W) float32 plane of any size. The network is in eval mode."""
         raise NotImplementedError

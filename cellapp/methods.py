@@ -29,7 +29,7 @@ from cellapp.families.recount import Recounting
 from cellapp.families.redundant import RedundantCounts
 from cellapp.families.segmentation import Segmentation
 from cellapp.family import Call, Family, Progress, Reading
-from cellapp.image import Image, plane
+from cellapp.image import MAX_PIXELS, Image, plane
 from cellapp.likeness import Look, Traits, colour, unlike
 from cellapp.networks.count_ception import WINDOW, CountCeption
 from cellapp.networks.fcn import FCN
@@ -40,7 +40,7 @@ from cellapp.networks.patch_nets import AlexNetCounter, ResNetCounter
 from cellapp.networks.recount import Recount
 from cellapp.polarity import bright, look
 from cellapp.prediction import Interval, Prediction
-from cellapp.scale import choose_scale, resize, resize_labels, resize_view
+from cellapp.scale import TOLERATED, choose_scale, resize, resize_labels, resize_view
 from cellapp.trust import doubts
 
 
@@ -189,6 +189,9 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+LOOKS = 2                                                    # times an image is read again for the size of its cells
+
+
 class Counter:
     """Weights ready to count with. Holds no image and no state: share it between threads and sessions."""
 
@@ -214,13 +217,17 @@ class Counter:
         -------
         Prediction on the grid of the image as it was read: a density or labels, and what else the method shows.
         """
+        return self.examine(image, options, progress=progress)[0]
+
+    def examine(self, image: Image | np.ndarray, options: Options | None = None, *,
+                progress: Progress | None = None) -> tuple[Prediction, Look]:
+        """As `predict`, and how the network saw the image in the end."""
         options = options or Options()
         begin = time.perf_counter()
         if isinstance(image, np.ndarray):
             image = Image.from_array(image)
-        view = self.look(image, options)
+        view, reading = self._at_their_size(image, options, progress)
         notes = [*image.notes, *view.notes]
-        reading = self._read(view.plane, options, progress)
         if reading is None:
             notes.append("The image has no contrast, so no cell can be seen in it.")
             prediction = Prediction.from_density(np.zeros(image.shape, np.float32), np.empty((0, 2)))
@@ -234,17 +241,42 @@ class Counter:
             prediction = replace(prediction, doubts=(*unlike_training, *doubts(prediction)))
         return replace(prediction, method=self.method.name, weights=self.weights.id, device=self.device.type,
                        cell_diameter=view.scale.diameter, polarity=view.seen.cells, seconds=time.perf_counter() - begin,
-                       notes=tuple(notes))
+                       notes=tuple(notes)), view
 
-    def look(self, image: Image, options: Options) -> Look:
-        """What `predict` finds out about an image before the network reads it."""
+    def _at_their_size(self, image: Image, options: Options,
+                       progress: Progress | None) -> tuple[Look, Reading | None]:
+        """The image read at the scale that its estimated diameter asks for, and read again where the network then sees
+        cells of another size: texture looks like small cells to the estimate, not to a network that learnt outlines at
+        several sizes."""
+        view = self.look(image, options)
+        reading = self._read(view.plane, options, progress)
+        if options.cell_diameter or self.weights.input.image_diameter or not self.weights.input.sizes:
+            return view, reading
+        for _ in range(LOOKS):
+            read = None if reading is None else self.method.family.diameter(reading, self.weights.settings)
+            if read is None:
+                break
+            now, seen = view.scale.diameter or self.weights.input.cell_diameter, read / view.scale.factor
+            larger = self.weights.input.cell_diameter / seen
+            if 1 / TOLERATED <= seen / now <= TOLERATED or np.prod(image.shape) * larger**2 > MAX_PIXELS:
+                break
+            view = self.look(image, options, seen)
+            reading = self._read(view.plane, options, progress)
+        return view, reading
+
+    def look(self, image: Image, options: Options, diameter: float | None = None) -> Look:
+        """What `predict` finds out about an image before the network reads it.
+
+        diameter : of the cells, px, if a network has seen them; it takes the place of the estimate
+        """
         grey, note = plane(image, options.channel)
         trained = self.weights.input
         seen = look(grey, options.polarity, trained.polarity)
-        scale = choose_scale(bright(grey, seen.dark), options.cell_diameter or trained.image_diameter,
+        why = ("as given" if options.cell_diameter else "as in the images these weights learnt from"
+               if trained.image_diameter else "as the network sees them; give the diameter if that is wrong")
+        scale = choose_scale(bright(grey, seen.dark), options.cell_diameter or trained.image_diameter or diameter,
                              trained.cell_diameter,
-                             lambda factor: self.method.family.factor(self._network, grey.shape, factor),
-                             why="as given" if options.cell_diameter else "as in the images these weights learnt from")
+                             lambda factor: self.method.family.factor(self._network, grey.shape, factor), why=why)
         notes = (*([f"Channel read: {note}."] if note else []), *([seen.note] if seen.note else []))
         return Look(resize(bright(grey, seen.turned), scale.factor), seen, scale, colour(image, options.channel), notes)
 

@@ -1,6 +1,7 @@
 """``train`` and ``evaluate`` on every kind of truth: dots, label masks, and numbers of cells in a table."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from test_cli import EXAMPLE, cellapp, picture
 
 from cellapp import load
 from cellapp import weights as store
-from cellapp.data import read_counted, read_folder, read_table, rescaled, resized
+from cellapp.cli import main
+from cellapp.data import outlined_diameter, read_counted, read_folder, read_table, rescaled, resized
 from cellapp.errors import DotsError
 from cellapp.simulate import simulate
 
@@ -79,6 +81,10 @@ def test_label_masks_are_kept_and_resized_with_their_image(masked):
         assert np.hypot(*(np.argwhere(double.labels == number).mean(0) - point)) < 1.5
     larger = rescaled(item, 60.0)
     assert larger.image.shape[0] > 100, "cells of about 22 px are brought to 60"
+    true = outlined_diameter(item.labels)
+    assert outlined_diameter(rescaled(item, true / 2, "outlines").labels) == pytest.approx(true / 2, rel=0.1)
+    assert rescaled(replace(item, labels=None), 60.0, "outlines").image.shape == larger.image.shape
+    assert outlined_diameter(None) is outlined_diameter(np.zeros((4, 4), int)) is None
     PillowImage.fromarray(np.ones((9, 9), np.uint8)).save(masked / "labels" / "0.png")
     with pytest.raises(DotsError, match="an image of 9×9 px, but this one has 64×64 px"):
         read_folder(masked / "images", masked / "labels")
@@ -145,3 +151,20 @@ def test_a_patch_network_keeps_its_windows(capsys, masked):
     row = store.find("alexnet/mine")
     assert (row.settings.window, row.settings.step) == (40, 20)
     assert row.build == {"hidden": 16}
+
+
+def test_more_sizes_and_simulated_images_are_learnt_from_as_well(capsys, masked, tmp_path, monkeypatch):
+    learnt = []
+    monkeypatch.setattr("cellapp.training.train", lambda learn, *rest, **named: learnt.extend(learn) or iter(()))
+    common = ["train", "--method", "recount", "--images", masked / "images", "--dots", masked / "labels",
+              "--n-train", 2, "--n-val", 1, "--run", tmp_path / "run", "--out", "recount/mixed", "--example", EXAMPLE]
+    code, _, err = cellapp(capsys, *common, "--rescale", "outlines", "--cell-diameter", 12, "--zoom", 1.5,
+                           "--mix", "nuclei=3")
+    assert code == 2 and "recount/mixed" not in store.manifest(), err  # nothing was trained: there is no best epoch
+    assert len(learnt) == 2 * 2 + 3
+    sizes = sorted(outlined_diameter(item.labels) for item in learnt)
+    assert sizes[:5] == pytest.approx([12] * 5, rel=0.15) and sizes[5:] == pytest.approx([18] * 2, rel=0.15)
+    for wrong, why in ((["--zoom", 9], "not a number between"), (["--mix", "cats=3"], "the presets are")):
+        with pytest.raises(SystemExit):
+            main([str(part) for part in (*common, *wrong)])
+        assert why in capsys.readouterr().err

@@ -13,8 +13,10 @@ from cellapp.networks.fcn import FCN
 from cellapp.networks.fcrn import FCRNA, FCRNB
 from cellapp.networks.fft_conv import FFTConv2d, faster_by_fft
 from cellapp.networks.folding import fold_batch_norm
+from cellapp.networks.fpn_vgg import FPNVGG11
 from cellapp.networks.patch_nets import AlexNetCounter, ResNetCounter, ResponseNorm
 from cellapp.networks.small_upconv import SmallUpConv2d
+from cellapp.networks.thin_conv import ThinConv2d
 from cellapp.networks.upconv import UpConv2d
 
 
@@ -248,3 +250,25 @@ def test_a_patch_network_for_counting_is_the_trained_one(build):
 def test_response_norm_refuses_other_constants():
     with pytest.raises(ValueError, match="beta"):
         ResponseNorm(nn.LocalResponseNorm(5, beta=0.5))
+
+
+# One channel
+
+
+def test_a_convolution_to_one_channel_equals_its_nine_products():
+    conv = nn.Conv2d(40, 1, 3, padding=1)
+    for shape in ((1, 40, 17, 23), (2, 40, 1, 5)):
+        x = torch.randn(*shape)
+        assert difference(ThinConv2d(conv)(x), conv(x)) < 1e-6
+    for other in (nn.Conv2d(4, 2, 3, padding=1), nn.Conv2d(4, 1, 3), nn.Conv2d(4, 1, 5, padding=2)):
+        with pytest.raises(ValueError, match="to one channel"):
+            ThinConv2d(other)
+
+
+def test_the_mask_network_for_counting_draws_the_same_mask():
+    network = FPNVGG11(64, 96).eval()
+    image = torch.rand(1, 1, 64, 96)
+    fast = network.fast()
+    for mine, own in zip(fast.fpn.finest(image), network.fpn.finest(image), strict=True):
+        assert difference(mine, own) < 1e-5
+    assert isinstance(network.fpn.means[-1][-1], nn.Conv2d), "the network that is trained stays as it is"

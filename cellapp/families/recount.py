@@ -25,6 +25,7 @@ BOXES = {4: 0.2, 8: 0.2, 16: 0.4}                          # side on the half gr
 CENTRE, RATE, FOREGROUND = 0.5, 0.01, 0.2                    # weights of the other heads
 LOCATED = 0.3                                                # probability from which a summit is a cell
 OUTLINED = 0.5                                               # probability from which a pixel is foreground
+FEW = 4                                                      # cells; the size of so few says little
 UNKNOWN = -1.0                                               # in the place of a foreground that nobody outlined
 
 
@@ -52,6 +53,13 @@ class Recounting(Family):
         views = {"foreground": foreground} if call.settings.threshold is not None else {}
         sd = call.settings.factor * float(np.sqrt(0.25 * rate.sum(dtype=np.float64)))
         return Reading(density=density, points=summits(centre, LOCATED), views=views, sd=sd)
+
+    def diameter(self, reading: Reading, settings) -> float | None:
+        """Of circles that share the foreground out among the cells counted; from weights that learnt outlines."""
+        if settings.threshold is None or reading.count < FEW:
+            return None
+        area = np.count_nonzero(reading.views["foreground"] > settings.threshold)
+        return float(2 * np.sqrt(area / np.pi / reading.count)) if area else None
 
     def sample(self, item, config) -> Sample:
         """Targets: density times `map_scale`, pixels within one of a centre, foreground or `UNKNOWN`."""

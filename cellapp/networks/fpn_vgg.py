@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cellapp.networks.thin_conv import ThinConv2d
+
 SCALES = 4                                                  # 1/16, 1/8, 1/4 and 1/2 of the image
 CHANNELS = 128
 LOWEST = -6.0                                               # of a log-variance: σ = 0.05
@@ -177,9 +179,11 @@ class FPNVGG11(nn.Module):
 
     def fast(self) -> "FPNVGG11":
         """A copy for counting in the layout channels-last, whose activations are written over the maps they are taken
-        of."""
+        of and whose mask heads end in a `ThinConv2d`."""
         network = copy.deepcopy(self)
         network.fpn.layout = torch.channels_last
+        for head in (*network.fpn.means, *network.fpn.log_variances):
+            head[-1] = ThinConv2d(head[-1])
         for module in network.modules():
             if isinstance(module, nn.LeakyReLU):
                 module.inplace = True
