@@ -22,13 +22,15 @@ from cellapp import weights as store
 from cellapp.agreement import Line, compare
 from cellapp.benchmark_protocols import PROTOCOLS, Draw, Loaded, divide
 from cellapp.checkpoint import best_state
-from cellapp.data import Dotted, seen, typical_diameter
+from cellapp.data import Dotted, seen, typical_diameter, uprighted, zoomed
 from cellapp.errors import BenchmarkError, DotsError
 from cellapp.family import Call
 from cellapp.files import write_atomic
 from cellapp.image import Image
 from cellapp.methods import Counter, Options, build, find_method, load
 from cellapp.metrics import Detection
+from cellapp.polarity import BRIGHT, DARK, of_images, upright
+from cellapp.scale import TOLERATED, diameter_at
 from cellapp.training import TrainingConfig, train
 from cellapp.verify import calibrated, publish
 
@@ -147,23 +149,19 @@ def _trained(loaded: Loaded, entry: Entry, draw: Draw, seed: int, folder: Path, 
              told: Callable[[int, int], None]) -> str:
     """Train on the draw, or take what was trained before; the id in the run's own manifest.
 
-    Images are learnt from and read at the scale at which they come, as in the papers.
+    Images are learnt from and read at the scale at which they come, as in the papers, or where the weights to begin
+    with know cells of another size or polarity, as those know them.
     """
     learn, choose = ([loaded.items[k] for k in part] for part in (draw.train, draw.val))
     config = entry.config.model_copy(update={"seed": seed})
     begin = store.find(entry.start) if entry.start else None
-    depends = json.dumps([config.model_dump(), entry.build, begin and begin.sha256,
+    depends = json.dumps(["as known", config.model_dump(), entry.build, begin and begin.sha256,
                           [content(item) for item in learn], [content(item) for item in choose]])
     name = f"{config.method}-n{len(learn)}-{hashlib.sha256(depends.encode()).hexdigest()[:12]}"
     where = folder / "weights"
     if name in store.manifest(where):
         return name
-    try:
-        diameter = typical_diameter(learn)
-    except DotsError:                                        # nothing to estimate it from; it only names the scale
-        diameter = begin.input.cell_diameter if begin else 12.0
-    about = seen(learn, diameter)
-    about["input"] |= {"image_diameter": diameter}           # so that no image is resized
+    learn, choose, about = _as_known(learn, choose, begin)
     for progress in train(learn, choose, config, folder / "trainings" / name, build=entry.build, device=device,
                           start=store.read_state(begin) if begin else None):
         told(progress.epoch, progress.epochs)
@@ -172,8 +170,30 @@ def _trained(loaded: Loaded, entry: Entry, draw: Draw, seed: int, folder: Path, 
                   build=entry.build, map_scale=find_method(config.method).map_scale, settings=settings,
                   trained_on=f"{len(learn)} images of a benchmark", parent=entry.start or None, licence="not stated",
                   training=config.model_dump() | {"n_train": len(learn), "n_val": len(choose)}, **about)
-    calibrated(row, choose, where)
+    calibrated(row, [loaded.items[k] for k in draw.val], where)
     return name
+
+
+def _as_known(learn: list[Dotted], choose: list[Dotted],
+              begin: store.Weights | None) -> tuple[list[Dotted], list[Dotted], dict]:
+    """The images as they are learnt from, and what the row says of them, such as by what size they are read."""
+    try:
+        diameter = typical_diameter(learn)
+    except DotsError:                                        # nothing to estimate it from; it only names the scale
+        diameter = begin.input.cell_diameter if begin else 12.0
+    at_dots = [d for item in learn if item.points is not None and (d := diameter_at(upright(item.image), item.points))]
+    if begin is None or not at_dots:
+        about = seen(learn, diameter)
+        about["input"] |= {"image_diameter": diameter}       # so that no image is resized
+        return learn, choose, about
+    diameter, trained = float(np.median(at_dots)), begin.input.cell_diameter
+    diameter = trained if 1 / TOLERATED <= diameter / trained <= TOLERATED else diameter
+    turned = begin.input.polarity == BRIGHT and of_images(item.image for item in learn) == DARK
+    learn, choose = ([zoomed(uprighted(item) if turned else item, trained / diameter) for item in part]
+                     for part in (learn, choose))
+    about = seen(learn, trained, turned)
+    about["input"] |= {"image_diameter": diameter}
+    return learn, choose, about
 
 
 def content(item: Dotted) -> str:

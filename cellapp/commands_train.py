@@ -44,7 +44,8 @@ def train(given: argparse.Namespace) -> int:
     learn, choose = _prepared(given, learn, choose, config.seed)
     build = dict(given.build) or (start.build if start else {})
     about = {"id": given.out, "title": given.title or given.out, "method": config.method, "sigma": config.sigma,
-             "build": build, **seen(learn, given.cell_diameter or typical_diameter(learn), given.upright, bool(given.zoom)),
+             "build": build,
+             **seen(learn, given.cell_diameter or typical_diameter(learn), given.upright, sizes=bool(given.zoom)),
              "map_scale": method.map_scale, "trained_on": given.data_name or name,
              "parent": "ImageNet" if given.imagenet else given.start, "licence": given.licence,
              "training": config.model_dump() | {"n_train": n_train, "n_val": len(choose)}}

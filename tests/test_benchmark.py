@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from PIL import Image as PillowImage
 from test_cli import EXAMPLE, cellapp, picture
 
 from cellapp.agreement import Line
-from cellapp.benchmark import Counted, Entry, Outcome, Plan, gmac, run
+from cellapp.benchmark import Counted, Entry, Outcome, Plan, _as_known, gmac, run
 from cellapp.benchmark_protocols import Loaded, divide, own_set, read_set
 from cellapp.benchmark_report import interval_score, latex, markdown, row, table_csv
+from cellapp.data import Dotted, resized
 from cellapp.errors import BenchmarkError
+from cellapp.image import Image
+from cellapp.methods import Options, load
 from cellapp.metrics import Detection
 from cellapp.simulate import simulate
 from cellapp.weights import find
@@ -208,6 +212,25 @@ def test_the_command_measures_and_trains_and_goes_on_where_it_was(capsys, tmp_pa
                          (["--n-test", 12], "12 of 12 images cannot be tested")):
         code, _, err = cellapp(capsys, *command, *wrong)
         assert code == 2 and words in err
+
+
+def test_images_are_learnt_from_as_the_weights_to_begin_with_know_them():
+    """Dark cells of half the size of those that the weights know: counting then reads what training has learnt from."""
+    begin = find("recount/general")
+    scenes = [simulate("nuclei", 9, k, size=(128, 128), n=6) for k in range(4)]
+    small = [resized(Dotted(str(k), s.image.astype(np.float32), s.points), (48, 48)) for k, s in enumerate(scenes)]
+    dark = [replace(item, image=255 - item.image) for item in small]
+    _, choose, about = _as_known(dark[:3], dark[3:], begin)
+    diameter = about["input"]["image_diameter"]
+    assert about["input"]["cell_diameter"] == begin.input.cell_diameter and diameter < 0.8 * begin.input.cell_diameter
+    assert (about["input"]["polarity"], about["input"]["negatives"]) == ("bright on dark", True)
+    counter = load("recount/general")
+    counter.weights = begin.model_copy(update={"input": begin.input.model_copy(update=about["input"])})
+    read = counter.look(Image.from_array(dark[3].image), Options()).plane
+    np.testing.assert_allclose(read, choose[0].image, atol=1e-3)
+    assert choose[0].count == dark[3].count == 6
+    untouched, *_ = _as_known(dark[:3], dark[3:], None)
+    assert untouched[0].image is dark[0].image
 
 
 def test_multiplications_are_those_of_the_layers(tiny_weights):
