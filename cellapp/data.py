@@ -14,7 +14,7 @@ from cellapp.dots import IMAGE_SUFFIXES, Match, check_dots, image_files, pair_re
 from cellapp.errors import DotsError
 from cellapp.image import plane, read_image
 from cellapp.likeness import colour, summarise
-from cellapp.polarity import BRIGHT, of_images, upright
+from cellapp.polarity import BRIGHT, bright, detect, of_images, upright
 from cellapp.scale import choose_scale, resize, resize_labels, suggest_diameter
 from cellapp.simulate import simulate
 
@@ -155,7 +155,8 @@ def rescaled(item: Dotted, diameter: float, by: str = "estimate") -> Dotted:
         diameter, and of the estimate where there are none
     """
     known = outlined_diameter(item.labels) if by == "outlines" else None
-    return zoomed(item, choose_scale(upright(item.image), known, diameter).factor)
+    dark = detect(item.image) == "dark"
+    return zoomed(item, choose_scale(bright(item.image, dark), known, diameter, dark=dark).factor)
 
 
 def outlined_diameter(labels: np.ndarray | None) -> float | None:
@@ -215,9 +216,14 @@ def seen(learn: list[Dotted], diameter: float, turned: bool = False, sizes: bool
             "summary": summarise(((upright(item.image), item.colour) for item in some), diameter)}
 
 
+def _diameter(image: np.ndarray) -> float | None:
+    dark = detect(image) == "dark"
+    return suggest_diameter(bright(image, dark), dark)
+
+
 def typical_diameter(data: list[Dotted]) -> float:
     """Median of the cell diameters estimated in the images, px; to be stated by hand where none can be estimated."""
-    found = [d for item in data if (d := suggest_diameter(upright(item.image))) is not None]
+    found = [d for item in data if (d := _diameter(item.image)) is not None]
     if not found:
         raise DotsError("The cells' diameter cannot be estimated from these images; give it with --cell-diameter.")
     return round(float(np.median(found)), 2)

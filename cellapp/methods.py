@@ -276,7 +276,8 @@ class Counter:
                if trained.image_diameter else "as the network sees them; give the diameter if that is wrong")
         scale = choose_scale(bright(grey, seen.dark), options.cell_diameter or trained.image_diameter or diameter,
                              trained.cell_diameter,
-                             lambda factor: self.method.family.factor(self._network, grey.shape, factor), why=why)
+                             lambda factor: self.method.family.factor(self._network, grey.shape, factor),
+                             dark=seen.dark, why=why)
         notes = (*([f"Channel read: {note}."] if note else []), *([seen.note] if seen.note else []))
         return Look(resize(bright(grey, seen.turned), scale.factor), seen, scale, colour(image, options.channel), notes)
 

@@ -185,7 +185,7 @@ def looks(path: Path, name: str, options: Options, trained: str) -> tuple[float 
     image = read_image(path, name, pages=options.pages, z=options.z, frame=options.frame)
     grey, _ = plane(image, options.channel)
     seen = look(grey, options.polarity, trained)
-    return suggest_diameter(bright(grey, seen.dark)), seen.cells
+    return suggest_diameter(bright(grey, seen.dark), seen.dark), seen.cells
 
 
 @lru_cache(maxsize=100)
