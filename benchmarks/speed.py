@@ -6,6 +6,9 @@ convolutions, nothing folded, every branch, one tile), by turns in one process, 
 compared. Prints medians, the gain, the memory each form needs beyond the loaded network (Linux), and the largest
 difference of the two maps. Networks are untrained: their arithmetic is the same.
 
+``--against recount`` prints instead how many times as long as that method each of the others takes, with all of them by
+turns.
+
 What would take longer than ``--patience`` seconds, judged by the smaller image, is not run but calculated: marked ≈.
 """
 
@@ -13,7 +16,7 @@ import argparse
 import platform
 import time
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -84,10 +87,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 2048])
     parser.add_argument("--patience", type=float, default=60, help="seconds for one reading (default: 60)")
+    parser.add_argument("--against", choices=METHODS, metavar="METHOD",
+                        help="instead, all of them by turns with this one: how many times as long they take")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     print(f"torch {torch.__version__}, {given.threads} threads, {platform.processor() or platform.machine()}; "
           f"medians of {TURNS} interleaved runs, of one where a run takes more than 10 s\n")
+    if given.against:
+        compare(given.against, given.methods or list(METHODS), given.sides, given.patience)
+        return
     print("| method | parameters | image | plain, s | as counted, s | gain | plain, MB | as counted, MB | difference |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in given.methods or METHODS:
@@ -96,36 +104,79 @@ def main() -> None:
             measure(METHODS[name], given.sides, given.patience, quick=True)
 
 
+def picture(method: Method, side: int) -> np.ndarray:
+    """A simulated image of ``side``² px, normalised as the method does."""
+    scene = simulate("vgg-cells", 0, n=min(MOST_CELLS, round(176 * (side / 256) ** 2)), size=(side, side))
+    return method.family.normalise(scene.image.astype(np.float32))
+
+
+@dataclass
+class Taken:
+    """What the turns of one form took: seconds of each, the most memory (MB), and its map."""
+
+    seconds: list[float] = field(default_factory=list)
+    memory: float = float("nan")
+    map: np.ndarray | None = None
+
+
+def by_turns(runs: dict, side: int, guesses: dict, patience: float) -> dict:
+    """Let every one of ``runs``, name → (method, network, call), read the image in turn.
+
+    guesses : name → seconds expected; what is expected to take longer than ``patience`` is not run
+    """
+    images = {method.name: picture(method, side) for method, *_ in runs.values()}
+    taken = {name: Taken() for name in runs}
+    for _ in range(TURNS):
+        for name, (method, network, call) in runs.items():
+            one = taken[name]
+            if guesses.get(name, 0) > patience or sum(one.seconds) > 10:
+                continue
+            seconds, used, reading = peak(lambda method=method, network=network, call=call:
+                                          method.family.read(network, images[method.name], call))
+            one.seconds.append(seconds)
+            one.memory = float(np.fmax(one.memory, used))
+            one.map = reading.density if reading.density is not None else reading.views["foreground"]
+    return taken
+
+
 def measure(method: Method, sides: list[int], patience: float, quick: bool = False) -> None:
     """Print one line for each image size."""
     both, title = forms(method, quick), f"{method.title}, count alone" if quick else method.title
     size, known = parameters(both["plain"][0]), {}
     for side in sides:
-        cells = min(MOST_CELLS, round(176 * (side / 256) ** 2))
-        scene = simulate("vgg-cells", 0, n=cells, size=(side, side))
-        image = method.family.normalise(scene.image.astype(np.float32))
-        seconds = {name: [] for name in both}
-        memory, maps = {}, {}
-        for _ in range(TURNS):
-            for name, (network, call) in both.items():
-                guess = known.get(name, 0) * (side / sides[0]) ** 2
-                if guess > patience or sum(seconds[name]) > 10:
-                    continue
-                taken, used, reading = peak(lambda network=network, call=call, image=image:
-                                            method.family.read(network, image, call))
-                seconds[name].append(taken)
-                memory[name] = max(memory.get(name, 0), used)
-                maps[name] = reading.density if reading.density is not None else reading.views["foreground"]
-        shown = {name: f"{median(s):.3f}" if s else f"≈ {known[name] * (side / sides[0]) ** 2:.0f}"
-                 for name, s in seconds.items()}
-        gain = f"{median(seconds['plain']) / median(seconds['fast']):.2f}×" if all(seconds.values()) else "–"
+        guesses = {name: seconds * (side / sides[0]) ** 2 for name, seconds in known.items()}
+        found = by_turns({name: (method, *form) for name, form in both.items()}, side, guesses, patience)
+        plain, quick_form = found["plain"], found["fast"]
+        shown = {name: f"{median(one.seconds):.3f}" if one.seconds else f"≈ {guesses[name]:.0f}"
+                 for name, one in found.items()}
+        whole = all(one.seconds for one in found.values())
+        gain = f"{median(plain.seconds) / median(quick_form.seconds):.2f}×" if whole else "–"
         # An untrained mask may be empty everywhere.
-        apart = (f"{np.abs(maps['plain'] - maps['fast']).max() / max(np.abs(maps['plain']).max(), 1e-9):.0e}"
-                 if len(maps) == 2 else "–")
-        used = [f"{memory[name]:.0f}" if name in memory else "–" for name in both]
+        apart = f"{np.abs(plain.map - quick_form.map).max() / max(np.abs(plain.map).max(), 1e-9):.0e}" if whole else "–"
+        used = ["–" if np.isnan(one.memory) else f"{one.memory:.0f}" for one in found.values()]
         print(f"| {title} | {size:,} | {side}² | {shown['plain']} | {shown['fast']} | {gain} | {used[0]} | "
               f"{used[1]} | {apart} |", flush=True)
-        known = known or {name: median(s) for name, s in seconds.items()}
+        known = known or {name: median(one.seconds) for name, one in found.items()}
+
+
+def compare(own: str, names: list[str], sides: list[int], patience: float) -> None:
+    """Print how many times as long as ``own`` each of the others takes, all of them by turns, in both forms."""
+    runs = {(name, form): (METHODS[name], *what) for name in dict.fromkeys([own, *names])
+            for form, what in forms(METHODS[name]).items()}
+    title, known = METHODS[own].title, {}
+    print(f"| method | form | image | s | times {title} as counted | times {title}, plain |")
+    print("|---|---|---|---|---|---|")
+    for side in sides:
+        guesses = {name: seconds * (side / sides[0]) ** 2 for name, seconds in known.items()}
+        found = by_turns(runs, side, guesses, patience)
+        for (name, form), one in found.items():
+            words = f"| {METHODS[name].title} | {'as counted' if form == 'fast' else 'plain'} | {side}² |"
+            seconds = median(one.seconds) if one.seconds else guesses[name, form]
+            about = "" if one.seconds else "≈ "
+            shares = [f"{about}{seconds / median(found[own, other].seconds):.1f}×"
+                      if found[own, other].seconds else "–" for other in ("fast", "plain")]
+            print(words, f"{about}{seconds:.3f} | {shares[0]} | {shares[1]} |", flush=True)
+        known = known or {name: median(one.seconds) for name, one in found.items()}
 
 
 if __name__ == "__main__":

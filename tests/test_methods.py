@@ -177,7 +177,7 @@ def test_the_halo_reaches_as_far_as_the_network_sees(method):
 
 @pytest.mark.parametrize("method", TILED, indirect=True)   # the others read windows or frames
 def test_without_its_halo_a_method_shows_seams(method):
-    network, image = plausible(method.name), zscore(picture((96, 96)).astype(np.float32))
+    network, image = plausible(method.name), zscore(picture((136, 96)).astype(np.float32))
     call = Call(device=CPU, stride=method.stride, halo=method.halo, tile=64)
     whole, seamed = (method.family.read(network, image, c) for c in (call, replace(call, halo=0)))
     maps = [r.density if r.density is not None else r.views["foreground"] for r in (whole, seamed)]
