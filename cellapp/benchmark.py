@@ -9,34 +9,27 @@ draw. The command counts on one thread.
     counts/<key>.json        one counted image: its line
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from cellapp import weights as store
-from cellapp.agreement import Line, compare
+from cellapp.agreement import Line
+from cellapp.benchmark_folds import check, crossed
 from cellapp.benchmark_protocols import PROTOCOLS, Draw, Loaded, divide
-from cellapp.checkpoint import best_state
-from cellapp.data import Dotted, seen, typical_diameter, uprighted, zoomed
-from cellapp.errors import BenchmarkError, DotsError
+from cellapp.benchmark_steps import Counted, count_items, trained
+from cellapp.calibration import LEVEL, SPLIT, fewest
+from cellapp.errors import BenchmarkError
 from cellapp.family import Call
-from cellapp.files import write_atomic
-from cellapp.image import Image
-from cellapp.methods import Counter, Options, build, find_method, load
-from cellapp.metrics import Detection
-from cellapp.polarity import BRIGHT, DARK, of_images, upright
-from cellapp.scale import TOLERATED, diameter_at
-from cellapp.training import TrainingConfig, train
-from cellapp.verify import calibrated, publish
+from cellapp.methods import Options, build, find_method, load
+from cellapp.training import TrainingConfig
 
 Told = Callable[[str, int, int], None]                       # what, pieces done, pieces in all; may raise to stop
 SIDE = 256                                                   # px of the image whose multiplications are counted
-EXAMPLE = "vgg-cells-1-000.png"
+CV_PLUS = "cv+"
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,9 @@ class Plan:
     """How a set is divided and read.
 
     distance : px between a detected cell and its dot; None takes half of the cells' diameter
+    intervals : of networks that learn: `SPLIT` from the errors on the images that chose the epoch, `CV_PLUS` from five
+        more trainings
+    level : of these intervals
     """
 
     protocol: str
@@ -74,19 +70,8 @@ class Plan:
     seed: int = 0
     distance: float | None = None
     options: Options = field(default_factory=Options)
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What one entry said of the test images of one draw, and what it took.
-
-    level : of the intervals; seconds : of each image; constant : half the width of intervals that are all the same
-    """
-
-    lines: tuple[Line, ...]
-    level: float | None
-    seconds: tuple[float, ...]
-    constant: float | None = None
+    intervals: str = SPLIT
+    level: float = LEVEL
 
 
 @dataclass(frozen=True)
@@ -116,6 +101,9 @@ def run(loaded: Loaded, entries: Sequence[Entry], plan: Plan, folder: Path, *, d
                              "at least one of each.")
     n_train, n_val = (plan.n_train, plan.n_val) if learns else (0, 0)
     draws = [divide(loaded, plan.protocol, plan.n_test, n_train, n_val, plan.seed + k) for k in range(plan.draws)]
+    if learns and plan.intervals == CV_PLUS:
+        for draw in draws:
+            check(loaded, draw, plan)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -134,115 +122,29 @@ def _measured(loaded: Loaded, entry: Entry, draws: list[Draw], plan: Plan, folde
     for k, draw in enumerate(draws):
         what = f"{entry.title}, draw {k + 1} of {len(draws)}" if len(draws) > 1 else entry.title
         if entry.learns:
-            weights_id = _trained(loaded, entry, draw, plan.seed + k, folder, device,
-                                  lambda done, total, what=what: told(f"{what}: training", done, total))
+            learn, choose = ([loaded.items[i] for i in part] for part in (draw.train, draw.val))
+            weights_id = trained(entry, learn, choose, plan.seed + k, folder, device,
+                                 lambda done, total, what=what: told(f"{what}: training", done, total), plan.level)
             counter = load(weights_id, device, folder / "weights")
         elif counter is None:
             counter = load(entry.weights, device, entry.folder)
         items = [loaded.items[i] for i in draw.test]
-        counted.append(count_items(counter, items, plan, folder / "counts",
-                                   lambda done, total, what=what: told(what, done, total)))
+        one = count_items(counter, items, plan, folder / "counts",
+                          lambda done, total, what=what: told(what, done, total))
+        if entry.learns and plan.intervals == CV_PLUS:
+            one = crossed(one, loaded, entry, draw, plan, plan.seed + k, folder, device, told, what)
+        elif entry.learns and one.level is None and len(draw.val) < fewest(plan.level):
+            one = replace(one, how=f"none: {len(draw.val)} images that choose the epoch are too few, "
+                                   f"{fewest(plan.level)} give one of {100 * plan.level:.3g} %")
+        counted.append(one)
     return Outcome(entry, tuple(counted), counter.parameters, gmac(counter.weights))
 
 
-def _trained(loaded: Loaded, entry: Entry, draw: Draw, seed: int, folder: Path, device: str,
-             told: Callable[[int, int], None]) -> str:
-    """Train on the draw, or take what was trained before; the id in the run's own manifest.
-
-    Images are learnt from and read at the scale at which they come, as in the papers, or where the weights to begin
-    with know cells of another size or polarity, as those know them.
-    """
-    learn, choose = ([loaded.items[k] for k in part] for part in (draw.train, draw.val))
-    config = entry.config.model_copy(update={"seed": seed})
-    begin = store.find(entry.start) if entry.start else None
-    depends = json.dumps(["as known", config.model_dump(), entry.build, begin and begin.sha256,
-                          [content(item) for item in learn], [content(item) for item in choose]])
-    name = f"{config.method}-n{len(learn)}-{hashlib.sha256(depends.encode()).hexdigest()[:12]}"
-    where = folder / "weights"
-    if name in store.manifest(where):
-        return name
-    learn, choose, about = _as_known(learn, choose, begin)
-    for progress in train(learn, choose, config, folder / "trainings" / name, build=entry.build, device=device,
-                          start=store.read_state(begin) if begin else None):
-        told(progress.epoch, progress.epochs)
-    best, settings = best_state(folder / "trainings" / name)
-    row = publish(best, EXAMPLE, where, id=name, title=entry.title, method=config.method, sigma=config.sigma,
-                  build=entry.build, map_scale=find_method(config.method).map_scale, settings=settings,
-                  trained_on=f"{len(learn)} images of a benchmark", parent=entry.start or None, licence="not stated",
-                  training=config.model_dump() | {"n_train": len(learn), "n_val": len(choose)}, **about)
-    calibrated(row, [loaded.items[k] for k in draw.val], where)
-    return name
-
-
-def _as_known(learn: list[Dotted], choose: list[Dotted],
-              begin: store.Weights | None) -> tuple[list[Dotted], list[Dotted], dict]:
-    """The images as they are learnt from, and what the row says of them, such as by what size they are read."""
-    try:
-        diameter = typical_diameter(learn)
-    except DotsError:                                        # nothing to estimate it from; it only names the scale
-        diameter = begin.input.cell_diameter if begin else 12.0
-    at_dots = [d for item in learn if item.points is not None and (d := diameter_at(upright(item.image), item.points))]
-    if begin is None or not at_dots:
-        about = seen(learn, diameter)
-        about["input"] |= {"image_diameter": diameter}       # so that no image is resized
-        return learn, choose, about
-    diameter, trained = float(np.median(at_dots)), begin.input.cell_diameter
-    diameter = trained if 1 / TOLERATED <= diameter / trained <= TOLERATED else diameter
-    turned = begin.input.polarity == BRIGHT and of_images(item.image for item in learn) == DARK
-    learn, choose = ([zoomed(uprighted(item) if turned else item, trained / diameter) for item in part]
-                     for part in (learn, choose))
-    about = seen(learn, trained, turned)
-    about["input"] |= {"image_diameter": diameter}
-    return learn, choose, about
-
-
-def content(item: Dotted) -> str:
-    """Names an image with its truth."""
-    digest = hashlib.sha256(f"{item.name} {item.image.shape} {item.known}".encode())
-    for array in (item.image, item.points):
-        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def count_items(counter: Counter, items: Sequence[Dotted], plan: Plan, cache: Path,
-                told: Callable[[int, int], None] = lambda done, total: None) -> Counted:
-    """Count and compare images, or take what ``cache`` has of the same weights, image, truth and options."""
-    lines, seconds, level = [], [], None
-    for k, item in enumerate(items):
-        told(k, len(items))
-        key = hashlib.sha256("\n".join(("1", counter.weights.digest, content(item), plan.options.model_dump_json(),
-                                        str(plan.distance))).encode()).hexdigest()
-        path = cache / f"{key}.json"
-        kept = _kept(path)
-        if kept is None:
-            prediction = counter.predict(Image.from_array(item.image), plan.options)
-            manual = item.count if item.points is None else item.points
-            line = compare(item.name, prediction, manual, plan.distance)
-            kept = {"line": asdict(line), "seconds": prediction.seconds,
-                    "level": prediction.interval and prediction.interval.level}
-            write_atomic(path, json.dumps(kept))
-        lines.append(_line(kept["line"]))
-        seconds.append(kept["seconds"])
-        level = level or kept["level"]
-    told(len(items), len(items))
-    known = counter.weights.calibration
-    return Counted(tuple(lines), level, tuple(seconds), known and known.constant)
-
-
-def _kept(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):                            # not there, or cut off by a full disk
-        return None
-
-
-def _line(kept: dict) -> Line:
-    return Line(**kept | {"game": kept["game"] and tuple(kept["game"]),
-                          "found": kept["found"] and Detection(**kept["found"])})
-
-
 def gmac(row: store.Weights) -> float:
-    """Billions of multiplications and additions for one image of `SIDE`², in the plain form of the network."""
+    """Billions of multiplications and additions for one image of `SIDE`², in the plain form of the network.
+
+    What only the uncertainty of a mask needs (`Options.quick`) is left out.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     method = find_method(row.method)

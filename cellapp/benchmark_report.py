@@ -24,9 +24,11 @@ class Row:
     """One line of the table; None is what does not apply.
 
     mae … max_error, game1 … game3 : cells per image; mae_sd : over the draws
-    f1 : of detection; coverage : share of true counts in their interval, with the ends of its own 95 % interval
+    f1 : of detection; coverage : share of true counts in their interval, over all draws, with the ends of its own 95 %
+        interval, as if no image were tested in two draws
     mean_width : of the intervals, cells; interval_score : width plus what a miss costs, cells, the smaller the better
-    constant_score : the same of intervals that are equally wide for all images, from the same calibration
+    constant_score : the same of intervals that are equally wide for all images, from the same errors
+    level, intervals : what the intervals promise, and where they come from or why there are none
     seconds : median for an image on one thread; gmac : billions of multiplications for 256×256 px
     """
 
@@ -52,6 +54,8 @@ class Row:
     interval_score: float | None = None
     constant_score: float | None = None
     without_interval: int = 0
+    level: float | None = None
+    intervals: str = ""
     seconds: float | None = None
     parameters: int | None = None
     gmac: float | None = None
@@ -99,14 +103,17 @@ def _sure(outcome: Outcome, lines: Sequence[Line]) -> dict:
     halves = np.array([draw.constant if draw.constant is not None else np.nan for draw in outcome.draws
                        for line in draw.lines if line.low is not None])
     level = next((draw.level for draw in outcome.draws if draw.level), None)
+    how = {"intervals": next((draw.how for draw in outcome.draws), "")}
     if not told or level is None:
-        return {}
+        return how
     low, high, true = (np.array([getattr(line, name) for line in told]) for name in ("low", "high", "manual"))
     middle = np.array([line.predicted for line in told])
     constant = interval_score(np.maximum(middle - halves, 0), middle + halves, true, level).mean()
     inside = int(((low <= true) & (true <= high)).sum())
     ends = binomtest(inside, len(told)).proportion_ci(_SURE, method="wilson")
-    return {"coverage": inside / len(told), "coverage_low": float(ends.low), "coverage_high": float(ends.high),
+    return how | {
+            "level": level, "coverage": inside / len(told),
+            "coverage_low": float(ends.low), "coverage_high": float(ends.high),
             "mean_width": float((high - low).mean()), "without_interval": len(lines) - len(told),
             "interval_score": float(interval_score(low, high, true, level).mean()),
             "constant_score": float(constant) if np.isfinite(constant) else None}
@@ -142,7 +149,8 @@ def _plain(value):
 
 
 _HEADS = ("method", "N", "draws", "images", "MAE", "RMSE", "MRE", "R²", "bias", "largest error", "GAME(1–3)", "F1",
-          "in the interval", "mean width", "interval score (constant width)", "s per image", "parameters", "GMAC")
+          "in the interval", "mean width", "interval score (constant width)", "intervals from", "s per image",
+          "parameters", "GMAC")
 
 
 def _cells(r: Row) -> list[str]:
@@ -155,8 +163,12 @@ def _cells(r: Row) -> list[str]:
     return [r.method, f"{r.n_train}" if r.n_train else "–", f"{r.draws}", f"{r.images}",
             f"{r.mae:.2f}" + ("" if r.mae_sd is None else f" ± {r.mae_sd:.2f}"), f"{r.rmse:.2f}", _number(r.mre, 4),
             _number(r.r2, 4), f"{r.bias:+.2f}", f"{r.max_error:.1f}", ", ".join(f"{g:.1f}" for g in games) or "–",
-            _number(r.f1, 3), inside, _number(r.mean_width, 1), _score(r), _number(r.seconds, 3),
+            _number(r.f1, 3), inside, _number(r.mean_width, 1), _score(r), _origin(r), _number(r.seconds, 3),
             f"{r.parameters:,}" if r.parameters else "–", _number(r.gmac, 2)]
+
+
+def _origin(r: Row) -> str:
+    return "–" if not r.intervals else r.intervals if r.level is None else f"{100 * r.level:.3g} %, {r.intervals}"
 
 
 def _score(r: Row) -> str:

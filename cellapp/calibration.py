@@ -46,6 +46,17 @@ def fewest(level: float = LEVEL) -> int:
     return math.ceil(round(level / (1 - level), 9))
 
 
+def check_enough(images: int, level: float = LEVEL) -> None:
+    """Raise `CalibrationError` where so many images give no interval of this level."""
+    if images >= fewest(level):
+        return
+    lower = max((percent for percent in range(50, 100) if fewest(percent / 100) <= images), default=None)
+    raise CalibrationError(
+        f"{images} {'image gives' if images == 1 else 'images give'} no interval of {_percent(level)}: that takes at "
+        f"least {fewest(level)}. Count more images by hand"
+        + (f", or ask for a lower level (up to {lower} %)." if lower else "."))
+
+
 @dataclass(frozen=True)
 class Measured:
     """What weights say of images whose cells were counted.
@@ -87,13 +98,8 @@ def calibrate(measured: Measured, data: str, level: float = LEVEL, seed: int = 0
 
     data : what the images were, for the user; seed : of the parts in which the spread is fitted
     """
-    n, k = len(measured.counts), rank(len(measured.counts), level)
-    if k > n:
-        lower = max((percent for percent in range(50, 100) if fewest(percent / 100) <= n), default=None)
-        raise CalibrationError(
-            f"{n} {'image gives' if n == 1 else 'images give'} no interval of {_percent(level)}: that takes at least "
-            f"{fewest(level)}. Count more images by hand"
-            + (f", or ask for a lower level (up to {lower} %)." if lower else "."))
+    check_enough(len(measured.counts), level)
+    k = rank(len(measured.counts), level)
     errors = measured.counts - measured.truth
     if measured.sds is not None:
         spread, scale = None, np.maximum(measured.sds, np.sqrt(_SURE))
@@ -102,7 +108,7 @@ def calibrate(measured: Measured, data: str, level: float = LEVEL, seed: int = 0
     quantile = float(np.sort(np.abs(errors) / scale)[k - 1])
     constant = float(np.sort(np.abs(errors))[k - 1])
     low, high = float(measured.truth.min()), float(measured.truth.max())
-    return Calibration(level=level, images=n, data=data, how=SPLIT, quantile=quantile, constant=constant,
+    return Calibration(level=level, images=len(errors), data=data, how=SPLIT, quantile=quantile, constant=constant,
                        spread=spread, counts=(low, high), summary=measured.summary, turned=measured.turned)
 
 

@@ -140,7 +140,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _benchmark(verbs) -> None:
+    from cellapp.benchmark import CV_PLUS
     from cellapp.benchmark_protocols import PROTOCOLS, SETS
+    from cellapp.calibration import LEVEL, SPLIT
     from cellapp.commands_benchmark import OWN
     from cellapp.methods import METHODS, Options
     from cellapp.training import TrainingConfig
@@ -171,6 +173,12 @@ def _benchmark(verbs) -> None:
     parser.add_argument("--draws", type=_from(1), default=1, help="divisions to repeat it with (default: 1)")
     parser.add_argument("--seed", type=_from(0), default=0, help="of the first draw; the others follow (default: 0)")
     parser.add_argument("--distance", type=float, help="px between a cell and its dot (default: half the diameter)")
+    parser.add_argument("--intervals", choices=[SPLIT, CV_PLUS], default=SPLIT,
+                        help="of a --method: split, from the errors on the images that choose the epoch (19 or more); "
+                             "cv+, where these are few, from the errors on all images of the draw in five parts, which "
+                             "takes FIVE MORE TRAININGS in each draw (default: split)")
+    parser.add_argument("--level", type=_share, default=LEVEL,
+                        help="share of true counts that the intervals of a --method are to hold (default: 0.95)")
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="folder of the run, which goes on there (default: runs/benchmark-SET)")
     _flags(parser, Options)

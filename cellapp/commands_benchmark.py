@@ -32,7 +32,7 @@ def benchmark(given: argparse.Namespace) -> int:
     n_test = given.n_test or (usual.n_test if usual else 0) or max(1, len(loaded.items) // 4)
     entries = _entries(given)
     plan = bench.Plan(protocol, n_test, given.n_train, given.n_val or given.n_train, given.draws, given.seed,
-                      given.distance, declared(Options, given))
+                      given.distance, declared(Options, given), given.intervals, given.level)
     folder = given.out or Path("runs") / f"benchmark-{given.set}"
 
     def told(what: str, done: int, total: int) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from cellapp import weights as store
-from cellapp.calibration import calibrate, fewest, measure
+from cellapp.calibration import LEVEL, calibrate, fewest, measure
 from cellapp.errors import WeightsError
 from cellapp.family import Progress
 from cellapp.image import read_image
@@ -60,22 +60,23 @@ def publish(state: "dict[str, Tensor]", example: str, where: Path | None = None,
     return store.add(half if small_enough else state, where, check=check, **about)
 
 
-def calibrated(row: store.Weights, choose: "list[Dotted]", where: Path | None = None) -> tuple[store.Weights, str]:
+def calibrated(row: store.Weights, choose: "list[Dotted]", where: Path | None = None,
+               level: float = LEVEL) -> tuple[store.Weights, str]:
     """The row with intervals from the errors on the validation images, if there are enough, and a sentence on that.
 
     They chose the epoch, so the errors on them are a little smaller than on others.
     """
     if row.training.get("part") == "mask":
         return row, f"{row.id}: no intervals, because a mask alone does not count."
-    if len(choose) < fewest():
-        return row, (f"{row.id}: no intervals, because {len(choose)} validation images are too few ({fewest()} give "
-                     "one of 95 %); “weights calibrate” takes other images.")
+    if len(choose) < fewest(level):
+        return row, (f"{row.id}: no intervals, because {len(choose)} validation images are too few ({fewest(level)} "
+                     f"give one of {100 * level:.3g} %); “weights calibrate” takes other images.")
     counter = load(row.id, where=where)
     measured = measure(counter, ((item.image, item.count, item.colour, Options()) for item in choose))
-    known = calibrate(measured, f"{len(choose)} images that chose the epoch")
+    known = calibrate(measured, f"{len(choose)} images that chose the epoch", level)
     row = row.model_copy(update={"calibration": known})
     store.replace(row, where)
-    return row, f"{row.id}: 95 % intervals from {known.data}"
+    return row, f"{row.id}: {100 * level:.3g} % intervals from {known.data}"
 
 
 def _unsaved(about: dict) -> store.Weights:

@@ -11,16 +11,17 @@ from PIL import Image as PillowImage
 from test_cli import EXAMPLE, cellapp, picture
 
 from cellapp.agreement import Line
-from cellapp.benchmark import Counted, Entry, Outcome, Plan, _as_known, gmac, run
+from cellapp.benchmark import Counted, Entry, Outcome, Plan, gmac, run
 from cellapp.benchmark_protocols import Loaded, divide, own_set, read_set
 from cellapp.benchmark_report import interval_score, latex, markdown, row, table_csv
+from cellapp.benchmark_steps import _as_known
 from cellapp.data import Dotted, resized
 from cellapp.errors import BenchmarkError
 from cellapp.image import Image
 from cellapp.methods import Options, load
 from cellapp.metrics import Detection
 from cellapp.simulate import simulate
-from cellapp.weights import find
+from cellapp.weights import BUNDLED, find
 
 
 def scene(k, n=None):
@@ -181,7 +182,7 @@ def test_intensity_on_the_real_set_is_what_is_published(shared_data, tmp_path):
 def test_the_command_measures_and_trains_and_goes_on_where_it_was(capsys, tmp_path, tiny_weights, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cellapp.verify.EXAMPLES", tmp_path / "examples")
-    monkeypatch.setattr("cellapp.benchmark.EXAMPLE", EXAMPLE)
+    monkeypatch.setattr("cellapp.benchmark_steps.EXAMPLE", EXAMPLE)
     (tmp_path / "examples").mkdir()
     picture(tmp_path / "examples" / EXAMPLE)
     vgg(tmp_path / "vgg", 12)
@@ -202,7 +203,7 @@ def test_the_command_measures_and_trains_and_goes_on_where_it_was(capsys, tmp_pa
     def never(*_, **__):
         raise AssertionError("counted or trained again")
 
-    monkeypatch.setattr("cellapp.benchmark.train", never)
+    monkeypatch.setattr("cellapp.benchmark_steps.train", never)
     monkeypatch.setattr("cellapp.methods.Counter.predict", never)
     code, again, err = cellapp(capsys, *command)
     assert code == 0, err
@@ -236,6 +237,8 @@ def test_images_are_learnt_from_as_the_weights_to_begin_with_know_them():
 def test_multiplications_are_those_of_the_layers(tiny_weights):
     # 256² · 9 · 32 of the first layer, 128² · 9 · 32 · 64 of the second, … : added up by hand from the layers
     assert gmac(find("fcrn-a/untrained")) == pytest.approx(6.0608, abs=1e-3)
+    assert gmac(find("fcrn-b/untrained")) == pytest.approx(41.24, abs=0.01)
+    assert gmac(find("recount/general", BUNDLED)) == pytest.approx(0.7054, abs=1e-3)
 
 
 def test_a_set_that_is_too_small_is_said(tmp_path):
