@@ -84,6 +84,36 @@ def test_a_set_of_the_server_is_measured_and_an_image_of_it_shown(answers, tmp_p
     assert "5.0 predicted" in words(app) and "008cell" in words(app)
 
 
+def test_the_worst_images_are_shown_and_there_again_after_a_reload(answers, tmp_path, monkeypatch):
+    vgg(tmp_path / "sets" / "vgg", 104)
+    monkeypatch.setenv("CELLAPP_BENCHMARK_DATA", str(tmp_path / "sets"))
+    app = start()
+    app.selectbox(key="benchmark-set").set_value("vgg").run()
+    app = measured(app)
+    assert "holds the truth" not in words(app), "nothing is counted again unasked"
+    app.button(key="benchmark-failures").click().run()
+    assert not app.exception
+    said = [e.value for e in app.markdown if "true, " in e.value]
+    # 2 … 7 cells and always the answer 5: six of the 100 images with 2 are the worst
+    assert len(said) == 6 and all(one.startswith("2 true, 5\\.0 predicted") for one in said)
+    assert "holds the truth" in said[0] and "There are only 2 cells" in words(app)
+    assert not [b for b in app.get("download_button") if b.label.startswith("Worst")], "its pictures stay on the server"
+
+    def never(*_, **__):
+        raise AssertionError("counted again")
+
+    monkeypatch.setattr(Counter, "predict", never)
+    again = AppTest.from_file(str(ROOT / "cellapp" / "ui" / "main.py"), default_timeout=120)
+    again.query_params["w"] = app.query_params["w"]
+    again = again.run().switch_page(str(ROOT / "pages" / "benchmark.py")).run()
+    assert not again.exception and again.selectbox(key="benchmark-set").value == "vgg"
+    assert [e.value for e in again.markdown if "true, " in e.value] == said
+    kind = next(g for g in again.get("button_group") if "worst" in str(g.key))
+    assert len(kind.options) == 3
+    kind.set_value("missed").run()
+    assert again.button(key="benchmark-failures").label == "Show 6 images", "those that were not shown before"
+
+
 def test_own_images_are_measured_and_what_fails_is_said(answers):
     app = start()
     next(b for b in app.button if b.label == "Try a sample set").click().run()

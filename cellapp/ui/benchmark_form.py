@@ -5,6 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from cellapp.ui import visit
+
 TITLE = "Which weights count best?"
 WORDS = ("Drop images and what you counted in them by hand: **dots** in the format of your tool or set on the page "
          "Annotate, or a **table** with the columns image and count. All chosen weights count all of them: **one "
@@ -22,7 +24,14 @@ def offered() -> dict[str, Path]:
 
 def source(sets: dict[str, Path]) -> str | None:
     """The set to measure on; None for the visitor's own images."""
+    if st.session_state.get("benchmark-set") not in (None, *sets):
+        st.session_state.pop("benchmark-set", None)          # kept by a server that had other sets
     if not sets:
         return None
-    return st.selectbox("Images", [None, *sets], key="benchmark-set", persist_state="session",
+    return st.selectbox("Images", [None, *sets], key="benchmark-set", persist_state="session", on_change=_keep,
                         format_func=lambda name: "My images and counts" if name is None else _FOLDERS[name])
+
+
+def _keep() -> None:
+    if visit.space() is not None:
+        visit.change(benchmark_set=st.session_state["benchmark-set"])

@@ -9,7 +9,7 @@ from cellapp.errors import CellappError
 from cellapp.figure_agreement import differences, dot_layers, scatter
 from cellapp.figures import CELLS, DENSITY, IMAGE, OUTLINES, panes
 from cellapp.image import Image
-from cellapp.ui import visit
+from cellapp.ui import benchmark_failures, visit
 from cellapp.ui.benchmark_run import Job, tested
 from cellapp.ui.counters import load_counter
 from cellapp.ui.text import plain
@@ -17,7 +17,8 @@ from cellapp.ui.text import plain
 _COLUMNS = {"method": "Weights", "mae": "MAE", "rmse": "RMSE", "mre": "Relative error", "bias": "Bias", "r2": "R²",
             "max_error": "Largest error", "game1": "GAME(1)", "game2": "GAME(2)", "game3": "GAME(3)", "f1": "F1",
             "coverage": "In the interval", "mean_width": "Mean width", "interval_score": "Interval score",
-            "seconds": "Seconds", "parameters": "Parameters", "gmac": "GMAC"}
+            "constant_score": "Score of one width", "seconds": "Seconds", "parameters": "Parameters", "gmac": "GMAC",
+            "intervals": "Intervals from"}
 _SHOWN = "benchmark shown"                                   # number of the image that is looked at
 
 
@@ -49,14 +50,17 @@ def show(job: Job, narrow: bool) -> None:
         st.caption(":material/touch_app: Click on a point of a chart to see that image.")
     else:
         _image(job, entry.weights, lines[shown], shown, narrow)
+    benchmark_failures.show(job, which)
 
 
 def _table(rows: list[report.Row]) -> None:
-    frame = pd.DataFrame([{title: getattr(row, name) for name, title in _COLUMNS.items()} for row in rows])
+    frame = pd.DataFrame([{title: None if (value := getattr(row, name)) == "" else value
+                           for name, title in _COLUMNS.items()} for row in rows])
     frame = frame.drop(columns=[name for name in frame if frame[name].isna().all()])
     column = st.column_config.NumberColumn
     formats = dict.fromkeys(("MAE", "RMSE", "Seconds", "GMAC"), "%.2f") | dict.fromkeys(
-        ("Largest error", "GAME(1)", "GAME(2)", "GAME(3)", "Mean width", "Interval score"), "%.1f") | {
+        ("Largest error", "GAME(1)", "GAME(2)", "GAME(3)", "Mean width", "Interval score", "Score of one width"),
+        "%.1f") | {
         "Relative error": "percent", "In the interval": "percent", "Bias": "%+.2f", "R²": "%.4f", "F1": "%.3f",
         "Parameters": "localized"}
     st.dataframe(frame, hide_index=True, placeholder="–", alt="Figures of all weights", column_config={
@@ -68,6 +72,9 @@ def _table(rows: list[report.Row]) -> None:
     if without:
         words += f" Up to {without:,} images are without an interval, as outside calibration."
     st.caption(words)
+    st.caption("Networks that learn in each draw of a set, from scratch or from weights, are measured at the command "
+               "line (`python -m cellapp benchmark`); where images are few, `--intervals cv+` gives their counts "
+               "intervals for five more trainings a draw.")
 
 
 def _downloads(job: Job, rows: list[report.Row]) -> None:
