@@ -92,10 +92,10 @@ def _marks(picture: np.ndarray, points: np.ndarray, zoom: float, colour: str, ma
     """Marks that shrink as there are more of them, with a dark rim, so that they show on any ground."""
     import cv2
 
-    size = 6 if len(points) < 60 else 4 if len(points) < 200 else 3
+    size = 6 if len(points) < 60 else 4
     rgb = tuple(int(colour[k : k + 2], 16) for k in (1, 3, 5))
     arms = {"+": ((size, 0), (0, size)), "x": ((size, size), (size, -size))}.get(mark, ())
-    thick = 1 + (size > 3)
+    thick = 2 if size > 4 else 1
     for line, width in (((20, 20, 20), thick + 2), (rgb, thick)):
         for y, x in (points + 0.5) * zoom - 0.5:
             at = round(x), round(y)

@@ -82,11 +82,11 @@ def _made(job: Job, row: Weights, missing: list[int], items: list, found: dict, 
 
 def _card(one: Failure, number: int) -> None:
     with st.container(border=True, key=f"failure-{number}"):
+        st.markdown(f"**{plain(one.line.image)}**")
         left, middle, right = st.columns([1, 1, 1.2])
         left.image(one.true, width="stretch")
         middle.image(one.found, width="stretch")
         with right:
-            st.markdown(f"**{plain(one.line.image)}**")
             st.markdown(plain(one.words))
             for why in one.reasons or (NOTHING,):
                 st.caption(plain(why))
