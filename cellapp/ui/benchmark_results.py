@@ -16,9 +16,9 @@ from cellapp.ui.text import plain
 
 _COLUMNS = {"method": "Weights", "mae": "MAE", "rmse": "RMSE", "mre": "Relative error", "bias": "Bias", "r2": "R²",
             "max_error": "Largest error", "game1": "GAME(1)", "game2": "GAME(2)", "game3": "GAME(3)", "f1": "F1",
-            "coverage": "In the interval", "mean_width": "Mean width", "interval_score": "Interval score",
-            "constant_score": "Score of one width", "seconds": "Seconds", "parameters": "Parameters", "gmac": "GMAC",
-            "intervals": "Intervals from"}
+            "coverage": "In the interval", "coverage_low": "at least", "coverage_high": "at most",
+            "mean_width": "Mean width", "interval_score": "Interval score", "constant_score": "Score of one width",
+            "seconds": "Seconds", "parameters": "Parameters", "gmac": "GMAC", "intervals": "Intervals from"}
 _SHOWN = "benchmark shown"                                   # number of the image that is looked at
 
 
@@ -61,14 +61,19 @@ def _table(rows: list[report.Row]) -> None:
     formats = dict.fromkeys(("MAE", "RMSE", "Seconds", "GMAC"), "%.2f") | dict.fromkeys(
         ("Largest error", "GAME(1)", "GAME(2)", "GAME(3)", "Mean width", "Interval score", "Score of one width"),
         "%.1f") | {
-        "Relative error": "percent", "In the interval": "percent", "Bias": "%+.2f", "R²": "%.4f", "F1": "%.3f",
+        "Relative error": "percent", "In the interval": "percent", "at least": "percent", "at most": "percent",
+        "Bias": "%+.2f", "R²": "%.4f", "F1": "%.3f",
         "Parameters": "localized"}
     st.dataframe(frame, hide_index=True, placeholder="–", alt="Figures of all weights", column_config={
         "Weights": st.column_config.TextColumn(pinned=True),
         **{name: column(format=form) for name, form in formats.items() if name in frame}})
-    words, without = "MAE, RMSE, bias and widths are in cells.", max(row.without_interval for row in rows)
+    words = "MAE, RMSE, bias and widths are in cells, seconds are for an image."
+    without = max(row.without_interval for row in rows)
     if any(row.parameters is None for row in rows):
         words += " The last two lines know nothing of cells: weights should be better than they are."
+    if any(row.coverage is not None for row in rows):
+        words += (" “In the interval” is the share of true counts that lie there, “at least” and “at most” are what so "
+                  "few images can tell of it (95 %).")
     if without:
         words += f" Up to {without:,} images are without an interval, as outside calibration."
     st.caption(words)
