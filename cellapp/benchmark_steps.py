@@ -37,6 +37,7 @@ class Counted:
     level : of the intervals; how : where they come from, or why there are none, in words
     seconds : of each image; sds : the network's own deviations, where it states them
     constant : half the width of intervals that are all the same, from the same errors
+    weights : the id of the weights that counted, "" for baselines
     """
 
     lines: tuple[Line, ...]
@@ -45,6 +46,7 @@ class Counted:
     constant: float | None = None
     how: str = ""
     sds: tuple[float | None, ...] = ()
+    weights: str = ""
 
 
 def trained(entry: "Entry", learn: Sequence[Dotted], choose: Sequence[Dotted], seed: int, folder: Path, device: str,
@@ -137,7 +139,8 @@ def count_items(counter: Counter, items: Sequence[Dotted], plan: "Plan", cache: 
     told(len(items), len(items))
     known = counter.weights.calibration
     how = f"{known.how}: {known.data}" if known else "the network’s own deviation, not calibrated" if level else ""
-    return Counted(tuple(lines), level, tuple(seconds), known and known.constant, how, tuple(sds))
+    return Counted(tuple(lines), level, tuple(seconds), known and known.constant, how, tuple(sds),
+                   counter.weights.id)
 
 
 def key_of(row: store.Weights, item: Dotted, plan: "Plan") -> str:

@@ -179,6 +179,8 @@ def _benchmark(verbs) -> None:
                              "takes FIVE MORE TRAININGS in each draw (default: split)")
     parser.add_argument("--level", type=_share, default=LEVEL,
                         help="share of true counts that the intervals of a --method are to hold (default: 0.95)")
+    parser.add_argument("--worst", type=_from(0), default=0, metavar="N",
+                        help="also write a page with the N worst images of each, their maps and likely reasons")
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="folder of the run, which goes on there (default: runs/benchmark-SET)")
     _flags(parser, Options)

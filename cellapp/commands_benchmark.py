@@ -46,12 +46,42 @@ def benchmark(given: argparse.Namespace) -> int:
     for name, text in (("benchmark.csv", report.table_csv(rows)), ("benchmark.md", report.markdown(rows, about)),
                        ("benchmark.tex", report.latex(rows, about)), ("images.csv", report.lines_csv(outcomes))):
         write_atomic(folder / name, text)
+    if given.worst:
+        _galleries(loaded, outcomes, plan, folder, given)
     if given.json:
         for one in rows:
             show(given, {"set": given.set, "protocol": protocol, **asdict(one)}, "")
     else:
         print(report.markdown(rows, about) + f"\nWritten to {folder}: benchmark.csv, .md, .tex and images.csv.")
     return 0
+
+
+def _galleries(loaded, outcomes, plan, folder: Path, given: argparse.Namespace) -> None:
+    """The worst images of each entry's first draw, counted once more for their maps, as a page of its own."""
+    from cellapp.benchmark_protocols import divide
+    from cellapp.failure_gallery import failure, page
+    from cellapp.failures import KINDS, worst
+    from cellapp.image import Image
+    from cellapp.methods import load
+
+    learns = any(outcome.entry.learns for outcome in outcomes)
+    n_train, n_val = (plan.n_train, plan.n_val) if learns else (0, 0)
+    test = divide(loaded, plan.protocol, plan.n_test, n_train, n_val, plan.seed).test
+    for outcome in outcomes:
+        first = outcome.draws[0]
+        if not first.weights:
+            continue
+        counter = load(first.weights, given.device, folder / "weights" if outcome.entry.learns else None)
+        shown = []
+        for k in dict.fromkeys(k for kind in KINDS for k in worst(first.lines, kind, given.worst)):
+            item = loaded.items[test[k]]
+            prediction = counter.predict(Image.from_array(item.image), plan.options)
+            shown.append(failure(item, prediction, first.lines[k], counter.weights))
+        name = f"worst-{first.weights.replace('/', '--')}.html"
+        about = (f"{outcome.entry.title}: the {given.worst} worst of {len(first.lines)} images by their error, by "
+                 "their relative error and by how far their interval misses the truth.")
+        write_atomic(folder / name, page("The worst images", about, shown))
+        show(given, {"wrote": str(folder / name)}, f"The worst images of {outcome.entry.title}: {folder / name}")
 
 
 def _entries(given: argparse.Namespace) -> list:

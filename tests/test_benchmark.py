@@ -188,7 +188,7 @@ def test_the_command_measures_and_trains_and_goes_on_where_it_was(capsys, tmp_pa
     vgg(tmp_path / "vgg", 12)
     command = ["benchmark", "vgg", "--data", "vgg", "--n-test", 5, "--weights", "fcrn-a/untrained", "--method",
                "fcrn-a", "--n-train", 2, "--n-val", 2, "--draws", 2, "--epochs", 1, "--steps", 1, "--batch", 1,
-               "--crop", 32, "--out", "run", "--device", "cpu", "--json"]
+               "--crop", 32, "--out", "run", "--device", "cpu", "--json", "--worst", 2]
     code, out, err = cellapp(capsys, *command)
     assert code == 0, err
     rows = [json.loads(text) for text in out if "mae" in text]
@@ -199,6 +199,11 @@ def test_the_command_measures_and_trains_and_goes_on_where_it_was(capsys, tmp_pa
     assert len(list((tmp_path / "run" / "counts").iterdir())) == 15
     assert "| fcrn-a, from scratch | 2 | 2 | 5 |" in (tmp_path / "run" / "benchmark.md").read_text()
     assert (tmp_path / "run" / "images.csv").read_text().count("\n") == 1 + 5 * 5
+
+    pages = [(tmp_path / "run" / name).read_text() for text in out if "wrote" in text
+             for name in [json.loads(text)["wrote"].rpartition("/")[2]]]
+    assert len(pages) == 2 and all(4 <= text.count("data:image/jpeg") <= 12 for text in pages)
+    command = command[:-2]
 
     def never(*_, **__):
         raise AssertionError("counted or trained again")
