@@ -21,7 +21,8 @@ from cellapp.agreement import Line
 from cellapp.benchmark_folds import check, crossed
 from cellapp.benchmark_protocols import PROTOCOLS, Draw, Loaded, divide
 from cellapp.benchmark_steps import Counted, count_items, trained
-from cellapp.calibration import LEVEL, SPLIT, fewest
+from cellapp.calibration import SPLIT
+from cellapp.conformal import LEVEL, fewest
 from cellapp.errors import BenchmarkError
 from cellapp.family import Call
 from cellapp.methods import Options, build, find_method, load

@@ -13,7 +13,7 @@ import numpy as np
 
 from cellapp.benchmark_protocols import Draw, Loaded
 from cellapp.benchmark_steps import Counted, count_items, trained
-from cellapp.calibration import check_enough, deviation, fit_spread, rank
+from cellapp.conformal import check_enough, deviation, fit_spread, rank
 from cellapp.cv_plus import ends, folds
 from cellapp.data import Dotted
 from cellapp.errors import BenchmarkError

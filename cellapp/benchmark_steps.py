@@ -11,8 +11,8 @@ import numpy as np
 
 from cellapp import weights as store
 from cellapp.agreement import Line, compare
-from cellapp.calibration import fewest
 from cellapp.checkpoint import best_state
+from cellapp.conformal import fewest
 from cellapp.data import Dotted, seen, typical_diameter, uprighted, zoomed
 from cellapp.errors import DotsError
 from cellapp.files import write_atomic
@@ -127,8 +127,7 @@ def count_items(counter: Counter, items: Sequence[Dotted], plan: "Plan", cache: 
         kept = _kept(path)
         if kept is None:
             prediction = counter.predict(Image.from_array(item.image), plan.options)
-            manual = item.count if item.points is None else item.points
-            line = compare(item.name, prediction, manual, plan.distance)
+            line = compare(item.name, prediction, item.truth, plan.distance)
             kept = {"line": asdict(line), "seconds": prediction.seconds, "sd": prediction.sd,
                     "level": prediction.interval and prediction.interval.level}
             write_atomic(path, json.dumps(kept))

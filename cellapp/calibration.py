@@ -8,7 +8,7 @@ That is an average over the images and over the draw of the n: with one such set
 Beta(k, n + 1 - k), k = ⌈(n + 1) · level⌉. Of other images nothing is promised, so `outside` says which those are.
 
 The deviation that grows with the count is fitted to errors as well. An error is therefore divided by a fit that has not
-seen it (``FOLDS`` parts in turn); otherwise the ratios would be too small.
+seen it (`conformal.crosswise`); otherwise the ratios would be too small.
 """
 
 import math
@@ -18,43 +18,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellapp.errors import CalibrationError
+from cellapp.calibration_row import Calibration, Summary
+from cellapp.conformal import BEYOND, LEVEL, SURE, check_enough, crosswise, deviation, fit_spread, rank
 from cellapp.image import Image
 from cellapp.likeness import Look, Traits, departures, fits, summarise
 from cellapp.polarity import bright
 from cellapp.prediction import Interval
-from cellapp.weights import Calibration, Summary, Weights
+from cellapp.region_calibration import Rectangles, calibrate_regions, compared, stacked
+from cellapp.weights import Weights
 
 if TYPE_CHECKING:
     from cellapp.methods import Counter, Options
 
-LEVEL = 0.95
-FOLDS = 10
+    Case = tuple[Image | np.ndarray, float | np.ndarray, float | None, Options]
+
 SPLIT = "split"
-_LEAST = 0.05                                                # of the mean square error: no count is sure beyond that
-_SURE = 1e-4                                                 # cells²; errors that are all zero still give a spread
-_BEYOND = 0.1                                                # of the range of counts, at both ends
-
-
-def rank(images: int, level: float = LEVEL) -> int:
-    """Which of the ratios in rising order bounds the interval, from 1; more than ``images`` where they are too few."""
-    return math.ceil(round((images + 1) * level, 9))
-
-
-def fewest(level: float = LEVEL) -> int:
-    """Images without which there is no interval at this level: 19 for 0.95, 9 for 0.9."""
-    return math.ceil(round(level / (1 - level), 9))
-
-
-def check_enough(images: int, level: float = LEVEL) -> None:
-    """Raise `CalibrationError` where so many images give no interval of this level."""
-    if images >= fewest(level):
-        return
-    lower = max((percent for percent in range(50, 100) if fewest(percent / 100) <= images), default=None)
-    raise CalibrationError(
-        f"{images} {'image gives' if images == 1 else 'images give'} no interval of {_percent(level)}: that takes at "
-        f"least {fewest(level)}. Count more images by hand"
-        + (f", or ask for a lower level (up to {lower} %)." if lower else "."))
 
 
 @dataclass(frozen=True)
@@ -63,6 +41,7 @@ class Measured:
 
     counts, truth : (n,) predicted and true cells; sds : (n,) the network's own standard deviations, None without
     summary : what the images look like; turned : whether some were read as negatives
+    rectangles : in those images whose dots are known; None where there are none
     """
 
     counts: np.ndarray
@@ -70,19 +49,25 @@ class Measured:
     sds: np.ndarray | None
     summary: Summary | None
     turned: bool
+    rectangles: Rectangles | None = None
 
 
-def measure(counter: "Counter", cases: "Iterable[tuple[Image | np.ndarray, float, float | None, Options]]") -> Measured:
-    """Count images of known counts. A case is (image, true count, how colourful it is, how it is read); the third is
-    None where the image still has its colours."""
-    counts, truth, sds, turned = [], [], [], []
+def measure(counter: "Counter", cases: "Iterable[Case]") -> Measured:
+    """Count images of known counts, and those with dots in rectangles of theirs, too.
+
+    A case is (image, true count or its (N, 2) dots, how colourful it is, how it is read); the third is None where the
+    image still has its colours.
+    """
+    counts, truth, sds, turned, rectangles = [], [], [], [], []
 
     def seen():
         for image, true, colour, options in cases:
             image = Image.from_array(image) if isinstance(image, np.ndarray) else image
             prediction, view = counter.examine(image, options)
             counts.append(prediction.count)
-            truth.append(true)
+            dots = true if isinstance(true, np.ndarray) else None
+            truth.append(true if dots is None else len(dots))
+            rectangles.append(None if dots is None else compared(prediction, dots, len(counts)))
             sds.append(prediction.sd)
             turned.append(view.seen.turned)
             yield bright(view.plane, view.seen.dark != view.seen.turned), view.colour if colour is None else colour
@@ -90,7 +75,7 @@ def measure(counter: "Counter", cases: "Iterable[tuple[Image | np.ndarray, float
     summary = summarise(seen(), counter.weights.input.cell_diameter)
     stated = bool(sds) and None not in sds
     return Measured(np.array(counts), np.array(truth, float), np.array(sds, float) if stated else None, summary,
-                    any(turned))
+                    any(turned), stacked(rectangles))
 
 
 def calibrate(measured: Measured, data: str, level: float = LEVEL, seed: int = 0) -> Calibration:
@@ -98,56 +83,20 @@ def calibrate(measured: Measured, data: str, level: float = LEVEL, seed: int = 0
 
     data : what the images were, for the user; seed : of the parts in which the spread is fitted
     """
-    check_enough(len(measured.counts), level)
-    k = rank(len(measured.counts), level)
+    n = len(measured.counts)
+    check_enough(n, level)
+    k = rank(n, level)
     errors = measured.counts - measured.truth
     if measured.sds is not None:
-        spread, scale = None, np.maximum(measured.sds, np.sqrt(_SURE))
+        spread, scale = None, np.maximum(measured.sds, np.sqrt(SURE))
     else:
-        spread, scale = fit_spread(measured.counts, errors), _others(measured.counts, errors, seed)
+        spread, scale = fit_spread(measured.counts, errors), crosswise(measured.counts, errors, np.arange(n), seed)
     quantile = float(np.sort(np.abs(errors) / scale)[k - 1])
     constant = float(np.sort(np.abs(errors))[k - 1])
     low, high = float(measured.truth.min()), float(measured.truth.max())
-    return Calibration(level=level, images=len(errors), data=data, how=SPLIT, quantile=quantile, constant=constant,
-                       spread=spread, counts=(low, high), summary=measured.summary, turned=measured.turned)
-
-
-def _percent(level: float) -> str:
-    return f"{100 * level:.3g} %"
-
-
-def fit_spread(counts: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
-    """The a, b, c ≥ 0 of error² ≈ a + b · count + c · count², by non-negative least squares.
-
-    Divided by the count's own size first, so that a few large counts do not decide alone, and without what a single
-    image that went wrong says: errors above twice the 95th percentile are cut down to it. How often the interval holds
-    the truth does not depend on this fit, only how wide it is where.
-    """
-    from scipy.optimize import nnls
-
-    counts, sizes = np.maximum(np.asarray(counts, float), 0), np.abs(np.asarray(errors, float))
-    squares = np.square(np.minimum(sizes, 2 * np.percentile(sizes, 95, method="lower")))
-    size = max(float(counts.mean()), 1e-9)
-    columns = np.stack([np.ones_like(counts), counts / size, np.square(counts / size)], axis=1)
-    weight = 1 / (1 + counts / size)
-    a, b, c = nnls(columns * weight[:, None], squares * weight)[0]
-    return max(float(a), _LEAST * float(squares.mean()), _SURE), float(b / size), float(c / size**2)
-
-
-def _others(counts: np.ndarray, errors: np.ndarray, seed: int) -> np.ndarray:
-    """(n,) the deviation expected of each image by a fit to the other parts."""
-    order = np.random.default_rng(seed).permutation(len(counts))
-    scale = np.empty(len(counts))
-    for part in np.array_split(order, min(FOLDS, len(counts))):
-        rest = np.setdiff1d(order, part)
-        scale[part] = deviation(fit_spread(counts[rest], errors[rest]), counts[part])
-    return scale
-
-
-def deviation(spread: tuple[float, float, float], counts: np.ndarray | float) -> np.ndarray:
-    """The standard deviation, in cells, that `fit_spread` expects at these counts."""
-    counts = np.maximum(counts, 0)
-    return np.sqrt(spread[0] + spread[1] * counts + spread[2] * counts**2)
+    return Calibration(level=level, images=n, data=data, how=SPLIT, quantile=quantile, constant=constant,
+                       spread=spread, counts=(low, high), summary=measured.summary, turned=measured.turned,
+                       regions=calibrate_regions(measured.rectangles, level, seed))
 
 
 def interval(known: Calibration, count: float, sd: float | None) -> Interval:
@@ -155,7 +104,7 @@ def interval(known: Calibration, count: float, sd: float | None) -> Interval:
     if known.spread is None:
         if sd is None:
             raise ValueError("these weights are calibrated by the network's own deviation, which is missing")
-        reach = known.quantile * max(sd, math.sqrt(_SURE))
+        reach = known.quantile * max(sd, math.sqrt(SURE))
     else:
         reach = known.quantile * float(deviation(known.spread, count))
     return Interval(max(0.0, count - reach), max(0.0, count + reach), known.level, "conformal")
@@ -168,7 +117,7 @@ def outside(row: Weights, count: float, view: Look, own: Traits | None, stride: 
     """
     known, reasons = row.calibration, []
     low, high = known.counts
-    margin = _BEYOND * (high - low)
+    margin = BEYOND * (high - low)
     if not low - margin <= count <= high + margin:
         reasons.append(f"{'fewer' if count < low else 'more'} cells: {max(0, round(count)):,}, and there {low:.0f} to "
                        f"{high:.0f}")

@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     _folder(evaluate, required=True)
     evaluate.add_argument("--weights", default=DEFAULT_WEIGHTS, metavar="ID", help="default: %(default)s")
     evaluate.add_argument("--distance", type=float, default=5.0, help="px between a peak and its dot (default: 5)")
+    evaluate.add_argument("--regions", type=_from(1), metavar="N",
+                          help="also draw N rectangles and N polygons of each size in every image with dots, and tell "
+                               "how many of their intervals hold the true count")
     evaluate.add_argument("--record", metavar="NAME", help="keep the figures in the manifest as scores on NAME")
     _flags(evaluate, Options)
     _device(evaluate)
@@ -142,8 +145,9 @@ def _parser() -> argparse.ArgumentParser:
 def _benchmark(verbs) -> None:
     from cellapp.benchmark import CV_PLUS
     from cellapp.benchmark_protocols import PROTOCOLS, SETS
-    from cellapp.calibration import LEVEL, SPLIT
+    from cellapp.calibration import SPLIT
     from cellapp.commands_benchmark import OWN
+    from cellapp.conformal import LEVEL
     from cellapp.methods import METHODS, Options
     from cellapp.training import TrainingConfig
 
@@ -230,6 +234,12 @@ def _weights(actions) -> None:
     calibrate.add_argument("--not-learnt", action="store_true",
                            help="leave out those images of the folder that the training of these weights drew from it "
                                 "(give the --include, --exclude, --table and --where of that training)")
+    calibrate.add_argument("--validation", action="store_true",
+                           help="take the images that chose the epoch in the training of these weights, as it does by "
+                                "itself (give its --images and patterns, or its --preset)")
+    calibrate.add_argument("--rescale", action="store_true", help="bring them to the scale of the weights first, as "
+                                                                  "training did")
+    calibrate.add_argument("--upright", action="store_true", help="turn dark ones into their negatives first, likewise")
     calibrate.add_argument("-n", type=_from(1), default=100, help="at most so many images (default: 100)")
     calibrate.add_argument("--seed", type=_from(0), default=1, help="of the draw, or of the simulator (default: 1)")
     calibrate.add_argument("--level", type=_share, default=0.95, help="share of true counts that the intervals are to "

@@ -18,15 +18,21 @@ def calibrate(given: argparse.Namespace) -> int:
     if (given.preset is None) == (given.images is None):
         raise CalibrationError("Give either --preset (simulated images) or --images (a folder of images of known "
                                "counts).")
-    if given.not_learnt and given.preset:
-        raise CalibrationError("--not-learnt chooses from a folder; with --preset another --seed gives other images.")
+    if given.not_learnt and (given.preset or given.validation):
+        raise CalibrationError("--not-learnt chooses from a folder, and not the images that chose the epoch; with "
+                               "--preset another --seed gives other images.")
     options = declared(Options, given)
     counter = load(given.id, given.device)
     data = _images(given, counter.weights, options.channel)
     if given.size:
         data = [sets.resized(item, given.size) for item in data]
-    measured = measure(counter, ((item.image, item.count, item.colour, options) for item in data))
-    what = given.data_name or (f"{len(data)} images of the simulator preset {given.preset}" if given.preset else
+    if given.rescale:
+        data = [sets.rescaled(item, counter.weights.input.cell_diameter) for item in data]
+    if given.upright:
+        data = [sets.uprighted(item) for item in data]
+    measured = measure(counter, ((item.image, item.truth, item.colour, options) for item in data))
+    what = given.data_name or (f"{len(data)} images that chose the epoch" if given.validation else
+                               f"{len(data)} images of the simulator preset {given.preset}" if given.preset else
                                f"{len(data)} images of {given.images.name}")
     known = fit(measured, what, given.level)
     row = store.find(given.id)                              # it may have changed meanwhile
@@ -36,19 +42,28 @@ def calibrate(given: argparse.Namespace) -> int:
     example = interval(known, middle, sd)
     show(given, {"weights": row.id, **known.model_dump(mode="json")},
          f"{row.id}: {100 * known.level:.3g} % intervals from {known.data}, for counts of {known.counts[0]:.0f} to "
-         f"{known.counts[1]:.0f}; such as {middle:.1f}: {example.low:.1f} to {example.high:.1f}")
+         f"{known.counts[1]:.0f}; such as {middle:.1f}: {example.low:.1f} to {example.high:.1f}; "
+         + (f"also in regions, from the dots of {known.regions.images} images" if known.regions else
+            "none in regions, for which the places of the cells must be known"))
     return 0
 
 
 def _images(given: argparse.Namespace, row: store.Weights, channel: str) -> list:
     from cellapp import data as sets
 
-    if given.preset:
+    drew = row.training
+    if given.preset and not given.validation:
         return sets.simulated(given.preset, given.n, given.seed)
-    data = read_dotted(given, channel)
+    needed = {"n_train", "seed"} | ({"n_val"} if given.validation else set())
+    if (given.not_learnt or given.validation) and not needed <= drew.keys():
+        raise CalibrationError(f"{row.id}: its row does not say what it learnt from; leave --not-learnt and "
+                               "--validation out and choose the images with --include and --exclude.")
+    if given.preset:
+        data = sets.simulated(given.preset, drew["n_train"] + drew["n_val"], drew["seed"])
+    else:
+        data = read_dotted(given, channel)
+    if given.validation:
+        return sets.split(data, drew["n_train"], drew["n_val"], drew["seed"])[1]
     if given.not_learnt:
-        if not {"n_train", "seed"} <= row.training.keys():
-            raise CalibrationError(f"{row.id}: its row does not say what it learnt from; leave --not-learnt out and "
-                                   "choose the images with --include and --exclude.")
-        data = sets.not_learnt(data, row.training["n_train"], row.training["seed"])
+        data = sets.not_learnt(data, drew["n_train"], drew["seed"])
     return sets.drawn(data, given.n, given.seed)

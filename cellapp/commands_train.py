@@ -157,6 +157,7 @@ def evaluate(given: argparse.Namespace) -> int:
     """Count images whose truth is known and print every figure of the comparison."""
     from cellapp.data import resized
     from cellapp.methods import Options, load
+    from cellapp.region_coverage import RegionCoverage
 
     options = declared(Options, given)
     counter = load(given.weights, given.device)
@@ -164,14 +165,19 @@ def evaluate(given: argparse.Namespace) -> int:
     if given.size:
         data = [resized(item, given.size) for item in data]
     tally = Tally(counter.weights.settings.threshold, given.distance)
+    parts = RegionCoverage(given.regions) if given.regions else None
     for item in data:
         prediction = counter.predict(item.image, options)
         tally.add(prediction, item)
+        if parts and item.points is not None:
+            parts.add(prediction, item.points)
         if given.json:
             print(json.dumps({"image": item.name, "count": prediction.count, "true": item.count}), flush=True)
     figures = tally.figures()
-    show(given, {"weights": given.weights, **figures},
-         f"{given.weights} on {figures['images']} images: {tally.sentence()}")
+    held = parts.figures() if parts else []
+    show(given, {"weights": given.weights, **figures, "regions": [asdict(one) for one in held]},
+         "\n".join([f"{given.weights} on {figures['images']} images: {tally.sentence()}",
+                    *(f"    {one.sentence()}" for one in held)]))
     if given.record:
         _record(given, options, tally)
     return 0
@@ -193,8 +199,7 @@ class Tally:
         """Compare one prediction with its dotted image."""
         from cellapp import agreement
 
-        manual = item.count if item.points is None else item.points
-        line = agreement.compare(item.name, prediction, manual, self.distance)
+        line = agreement.compare(item.name, prediction, item.truth, self.distance)
         self.lines.append(line)
         self.counts.append(prediction.count)
         self.true.append(item.count)

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from cellapp.calibration import check_enough, rank
+from cellapp.conformal import check_enough, rank
 
 FOLDS = 5
 

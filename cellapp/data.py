@@ -44,6 +44,11 @@ class Dotted:
         """True number of cells."""
         return float(self.known if self.points is None else len(self.points))
 
+    @property
+    def truth(self) -> float | np.ndarray:
+        """The (N, 2) dots where they are known all over the image, else the number of cells."""
+        return self.count if self.points is None or self.counted is not None else self.points
+
 
 def read_table(path: str | Path, where: tuple[str, ...] = ()) -> dict[str, float]:
     """File name or stem → number of cells (nan if not given) of the rows of a CSV that meet all conditions.

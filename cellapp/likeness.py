@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
+from cellapp.calibration_row import Range, Summary
 from cellapp.image import Image
 from cellapp.polarity import EITHER, Seen, bright, ground
 from cellapp.scale import Scale, squares, suggest_diameter, thinned
-from cellapp.weights import Range, Summary, Weights
+from cellapp.weights import Weights
 
 EDGE = 1 / 12                                                # of a cell's diameter: blur under which noise has no edges
 MOST = 3                                                     # sentences

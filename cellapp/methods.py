@@ -19,7 +19,8 @@ from torch import nn
 
 from cellapp import weights as store
 from cellapp.axes import Choice
-from cellapp.calibration import LEVEL, interval, outside
+from cellapp.calibration import interval, outside
+from cellapp.conformal import LEVEL
 from cellapp.density import resize_map
 from cellapp.errors import WeightsError
 from cellapp.families.density_maps import DensityMaps
@@ -235,8 +236,8 @@ class Counter:
             prediction = on_the_image(reading, image.shape)
             notes += [view.scale.note] if view.scale.factor != 1 else []
             own = view.traits(self.weights)
-            prediction, note = self._sure(prediction, view, own, options)
-            notes += [note] if note else []
+            prediction = self._sure(prediction, view, own, options)
+            notes += [prediction.outside] if prediction.outside else []
             unlike_training = unlike(self.weights, own, view.seen, view.scale.diameter)
             prediction = replace(prediction, doubts=(*unlike_training, *doubts(prediction)))
         return replace(prediction, method=self.method.name, weights=self.weights.id, device=self.device.type,
@@ -282,15 +283,16 @@ class Counter:
         return Look(resize(bright(grey, seen.turned), scale.factor), seen, scale, colour(image, options.channel), notes)
 
     def _sure(self, prediction: Prediction, view: Look, own: Traits | None,
-              options: Options) -> tuple[Prediction, str]:
+              options: Options) -> Prediction:
         """With the calibrated interval in the place of the network's own; without any, and why, where it does not hold.
         """
         known = self.weights.calibration
         if known is None:
-            return prediction, ""
+            return prediction
         if note := outside(self.weights, prediction.count, view, own, options.stride):
-            return replace(prediction, interval=None), note
-        return replace(prediction, interval=interval(known, prediction.count, prediction.sd)), ""
+            return replace(prediction, interval=None, outside=note)
+        return replace(prediction, interval=interval(known, prediction.count, prediction.sd),
+                       region_errors=known.regions)
 
     def _read(self, grey: np.ndarray, options: Options, progress: Progress | None) -> Reading | None:
         normal = self.method.family.normalise(grey)

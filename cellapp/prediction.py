@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from cellapp.calibration_row import RegionErrors
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -59,6 +61,8 @@ class Prediction:
     views : further maps by the names of `VIEWS`, float32, on the grid of the image; "redundant" is larger by the same
         rim on every side
     interval : None where neither network nor calibration gives one
+    outside : why the calibration does not hold for this image, as a sentence for the user; "" where it does
+    region_errors : how far counts of parts of an image like this one are off; None where that is not known
     sd : standard deviation of the count, in cells, where the network states one; not calibrated
     method, weights : names in METHODS and in the manifest
     cell_diameter : px of the image, given by the user or estimated; None if unknown
@@ -75,6 +79,8 @@ class Prediction:
     labels: np.ndarray | None = None
     views: Mapping[str, np.ndarray] = field(default_factory=lambda: MappingProxyType({}))
     interval: Interval | None = None
+    outside: str = ""
+    region_errors: RegionErrors | None = None
     sd: float | None = None
     method: str = ""
     weights: str = ""

@@ -9,8 +9,10 @@ another one needs no further counting.
   one on the lower or right border is not, so neighbours count each cell once.
 - A method that gives no more than a number: no count.
 
-**Intervals.** A method's interval is that of its count of the whole image. How the error is shared out over the image
-is not known, so a region has an interval only if it is the whole image.
+**Intervals.** A method's interval is that of its count of the whole image. A region has one of its own where the errors
+in parts of images are known (`cellapp.region_calibration`), the image is like those, and the region is as large and
+holds as many cells as parts that were measured there; else a note says why it has none. It holds for each region by
+itself: of 20 regions one may well lie outside, and the interval of several together is not the sum of theirs.
 """
 
 from collections.abc import Sequence
@@ -19,8 +21,9 @@ from typing import Literal
 
 import numpy as np
 
+from cellapp.conformal import BEYOND, deviation
 from cellapp.errors import RegionError
-from cellapp.prediction import Prediction
+from cellapp.prediction import Interval, Prediction
 from cellapp.region_geometry import coverage, inside
 
 MAX_CORNERS = 20_000                                         # of one outline
@@ -78,7 +81,7 @@ class RegionCount:
     Attributes
     ----------
     count : None where the method says nothing about parts of the image, or the region is unusable
-    low, high, level : of the interval; None unless the region is the whole image
+    low, high, level : of the interval; None where nothing is known of the error, then `note` says why
     area_px : px² of the region inside the image
     area_um2, density_per_mm2 : None where the pixel size is not known
     note : sentences for the user, or ""
@@ -149,14 +152,18 @@ def measure(prediction: Prediction, region: Region, pixel_size_um: float | None 
             total += float((prediction.density[place] * part).sum())
     pixels = prediction.shape[0] * prediction.shape[1]
     whole = area >= pixels * (1 - 1e-9)
-    notes = _notes(prediction, region, area, whole)
+    notes, interval = _notes(prediction, region, area, whole), prediction.interval if whole else None
     count: float | None = total
+    by_centre = True
     if whole:
         count = prediction.count
     elif prediction.density is None or prediction.labels is not None:
         places = _places(prediction, region, border)
         count = None if places is None else float(inside(places, region.outline).sum())
-    interval = prediction.interval if whole else None
+        by_centre = places is prediction.points
+    if not whole and count is not None:
+        interval, note = _interval(prediction, count, area / pixels, by_centre)
+        notes += [note] if note else []
     um2 = area * pixel_size_um**2 if pixel_size_um else None
     return RegionCount(region.name, count, interval and interval.low, interval and interval.high,
                        interval and interval.level, area, um2,
@@ -172,9 +179,31 @@ def _notes(prediction: Prediction, region: Region, area: float, whole: bool) -> 
                      "out.")
     if prediction.density is None and prediction.points is None and not whole:
         notes.append("This method gives one number for the whole image, so it says nothing about a region.")
-    elif prediction.interval and not whole:
-        notes.append("The interval is that of the whole image; a region has none.")
     return notes
+
+
+def _interval(prediction: Prediction, count: float, share: float, by_centre: bool) -> tuple[Interval | None, str]:
+    """The interval of a count in this share of the image, or None and why; "" if the image has none of itself.
+
+    by_centre : cells were counted where their centre is, as for the errors that are known
+    """
+    known = prediction.region_errors
+    if known is None:
+        return None, prediction.outside or ("The interval is that of the whole image; how far these weights are off in "
+                                            "parts of it is not known." if prediction.interval else "")
+    if not by_centre:
+        return None, "No interval: errors are known of cells counted by their centres, not by two sides of a square."
+    size = next((size for size in known.sizes if size.shares[0] <= share <= size.shares[1]), None)
+    if size is None:
+        least, most = (100 * end for end in (known.sizes[0].shares[0], known.sizes[-1].shares[1]))
+        return None, (f"No interval: the region is {100 * share:.2g} % of the image, and errors are known of regions "
+                      f"of {least:.3g} to {most:.3g} %.")
+    low, high = size.counts
+    if not low - BEYOND * (high - low) <= count <= high + BEYOND * (high - low):
+        return None, (f"No interval: {'fewer' if count < low else 'more'} cells than in the regions of its size of "
+                      f"which errors are known ({low:,.0f} to {high:,.0f}).")
+    reach = size.quantile * float(deviation(known.spread, count))
+    return Interval(max(0.0, count - reach), max(0.0, count + reach), known.level, "conformal"), ""
 
 
 def _places(prediction: Prediction, region: Region, border: Border) -> np.ndarray | None:

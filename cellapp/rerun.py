@@ -9,10 +9,11 @@ from cellapp.batch import WHOLE, Result, count_many
 from cellapp.errors import ImageError, RunError
 from cellapp.image_files import clean
 from cellapp.inputs import Input
-from cellapp.run_record import Run, RunInput, versions
+from cellapp.run_record import Ends, Run, RunInput, ends_of, versions
 
 # Another processor, thread number or version of PyTorch moves the last digits of float32 sums.
 SAME_CELLS, SAME_SHARE = 0.01, 1e-4
+SAME_ENDS = 10                                               # times that: an interval stretches differences
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,15 @@ def _outcomes(wanted: list[RunInput], pairs: list[tuple[Input | None, str]], res
             continue
         result = next(results)
         now = result.prediction and result.prediction.count
-        told = [_changed(image, result), _status(image, result) or _apart(image.count, now)]
+        told = [_changed(image, result), _status(image, result) or _apart(image.count, now)
+                or _ends_apart(image.interval, ends_of(result.prediction and result.prediction.interval))]
         yield Outcome(name, WHOLE, image.count, now, "; ".join(filter(None, told)))
-        counts = {region.name: region.count for region in result.regions}
-        for region in dict.fromkeys([*image.regions, *counts]) if result.prediction and image.status == "ok" else ():
-            then, now = image.regions.get(region), counts.get(region)
-            yield Outcome(name, clean(region, 100), then, now, _apart(then, now))
+        there = {region.name: region for region in result.regions}
+        for region in dict.fromkeys([*image.regions, *there]) if result.prediction and image.status == "ok" else ():
+            then, found = image.regions.get(region), there.get(region)
+            now = found and found.count
+            yield Outcome(name, clean(region, 100), then, now, _apart(then, now)
+                          or _ends_apart(image.region_intervals.get(region), ends_of(found)))
 
 
 def _changed(image: RunInput, result: Result) -> str:
@@ -131,3 +135,14 @@ def _apart(then: float | None, now: float | None) -> str:
     if then is None or now is None:
         return "" if then == now else "there is one count only"
     return "" if abs(then - now) <= SAME_CELLS + SAME_SHARE * abs(then) else f"{now - then:+.2f} cells"
+
+
+def _ends_apart(then: Ends | None, now: Ends | None) -> str:
+    """Records of older versions hold no intervals, so one that is new is no difference."""
+    if then is None:
+        return ""
+    if now is not None and all(abs(a - b) <= SAME_ENDS * (SAME_CELLS + SAME_SHARE * abs(a))
+                               for a, b in zip(then[:2], now[:2], strict=True)) and then[2] == now[2]:
+        return ""
+    was, is_ = ("none" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} at {ends[2]:.0%}" for ends in (then, now))
+    return f"another interval: {was} then, {is_} now"

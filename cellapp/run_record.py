@@ -17,11 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cellapp import __version__
 from cellapp import weights as store
 from cellapp.batch import Result
+from cellapp.calibration_row import Finite
 from cellapp.errors import RunError
 from cellapp.image_files import clean
 from cellapp.methods import Options
+from cellapp.prediction import Interval
 from cellapp.region_files import write_regions
-from cellapp.regions import Region
+from cellapp.regions import Region, RegionCount
 
 NAME, REGIONS = "run.json", "regions.geojson"
 FORMAT = "cellapp run 1"
@@ -34,6 +36,9 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Ends = tuple[Finite, Finite, Finite]
+
+
 class RunInput(_Part):
     """One image of the run."""
 
@@ -42,7 +47,9 @@ class RunInput(_Part):
     status: str = Field(description="ok, or error")
     message: str = ""
     count: float | None = Field(None, allow_inf_nan=False)
+    interval: Ends | None = Field(None, description="of the count: low, high and level")
     regions: dict[str, float | None] = Field(default_factory=dict, description="count by the name of the region")
+    region_intervals: dict[str, Ends] = Field(default_factory=dict, description="of the regions that have one")
     excluded: str = Field("", description="why the user left it out")
     n_manual: int | None = None
 
@@ -100,7 +107,9 @@ class Recorder:
         self._inputs.append(RunInput(
             name=result.name, sha256=result.image and result.image.sha256, status=result.status,
             message=result.message, count=prediction and prediction.count, excluded=result.excluded,
-            n_manual=result.n_manual, regions={region.name: region.count for region in result.regions}))
+            n_manual=result.n_manual, interval=ends_of(prediction and prediction.interval),
+            regions={region.name: region.count for region in result.regions},
+            region_intervals={region.name: ends for region in result.regions if (ends := ends_of(region))}))
 
     def run(self) -> Run:
         """What was noted so far."""
@@ -115,6 +124,11 @@ class Recorder:
         yield NAME, self.run().to_json()
         if self._regions:
             yield REGIONS, write_regions(self._regions)
+
+
+def ends_of(known: Interval | RegionCount | None) -> Ends | None:
+    """Low, high and level; None where there is no interval."""
+    return None if known is None or known.low is None else (known.low, known.high, known.level)
 
 
 def versions() -> dict[str, str]:

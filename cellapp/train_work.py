@@ -15,8 +15,10 @@ import numpy as np
 import torch
 
 from cellapp import weights as store
-from cellapp.calibration import calibrate, fewest, measure
+from cellapp.calibration import calibrate, measure
+from cellapp.calibration_row import Calibration
 from cellapp.checkpoint import State, best_state
+from cellapp.conformal import fewest
 from cellapp.data import Dotted
 from cellapp.errors import Cancelled, TrainingError
 from cellapp.files import write_atomic
@@ -30,7 +32,7 @@ from cellapp.train_jobs import Job, given_of
 from cellapp.train_spec import Given, Spec
 from cellapp.training import Progress, TrainingConfig, train
 from cellapp.verify import publish
-from cellapp.weights import Calibration, Weights
+from cellapp.weights import Weights
 
 if TYPE_CHECKING:
     from cellapp.train_worker import Line
@@ -259,7 +261,7 @@ def known_errors(counter: Counter, checked: list[Given], line: "Line") -> Calibr
             line.tell("scoring", step=k, steps=len(whole), when="calibration")
             line.check()
             image, options = open_image(given)
-            yield image, given.cells, None, options
+            yield image, given.cells if given.points is None else given.points, None, options
 
     return calibrate(measure(counter, cases()), f"{len(whole)} images kept back, which chose the epoch")
 

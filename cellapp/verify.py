@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from cellapp import weights as store
-from cellapp.calibration import LEVEL, calibrate, fewest, measure
+from cellapp.calibration import calibrate, measure
+from cellapp.conformal import LEVEL, fewest
 from cellapp.errors import WeightsError
 from cellapp.family import Progress
 from cellapp.image import read_image
@@ -72,7 +73,7 @@ def calibrated(row: store.Weights, choose: "list[Dotted]", where: Path | None = 
         return row, (f"{row.id}: no intervals, because {len(choose)} validation images are too few ({fewest(level)} "
                      f"give one of {100 * level:.3g} %); “weights calibrate” takes other images.")
     counter = load(row.id, where=where)
-    measured = measure(counter, ((item.image, item.count, item.colour, Options()) for item in choose))
+    measured = measure(counter, ((item.image, item.truth, item.colour, Options()) for item in choose))
     known = calibrate(measured, f"{len(choose)} images that chose the epoch", level)
     row = row.model_copy(update={"calibration": known})
     store.replace(row, where)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from cellapp.calibration_row import Calibration, Row, Summary
 from cellapp.errors import WeightsError
 from cellapp.files import write_atomic
 
@@ -27,11 +28,7 @@ PULLED = "hub/"                                              # begins the id of 
 MAX_FILE = 48_000_000                                        # bytes; larger weights are written in several files
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Input(_Row):
+class Input(Row):
     """What the network was trained to read."""
 
     channels: int = Field(1, description="number of channels")
@@ -47,7 +44,7 @@ class Input(_Row):
                                            "the size of cells that were brought to a wrong one")
 
 
-class Settings(_Row):
+class Settings(Row):
     """What reading needs besides the network, for the methods that need it."""
 
     threshold: float | None = Field(None, ge=0, le=1, description="probability from which a pixel is foreground")
@@ -56,7 +53,7 @@ class Settings(_Row):
     factor: float = Field(1.0, gt=0, allow_inf_nan=False, description="the count is multiplied by this")
 
 
-class Score(_Row):
+class Score(Row):
     """Measured on a named set: mean absolute error (cells per image) and its companions; None where it does not apply.
 
     coverage : share of the true counts that lie in their interval; f1 : detection of single cells;
@@ -78,7 +75,7 @@ class Score(_Row):
     command: str = Field(description="the command that measures it again")
 
 
-class Check(_Row):
+class Check(Row):
     """The known answer: an example image and the count these weights give for it."""
 
     image: str = Field(description="path below examples/")
@@ -86,7 +83,7 @@ class Check(_Row):
     tolerance: float = Field(description="allowed difference, cells")
 
 
-class Part(_Row):
+class Part(Row):
     """A safetensors file of the weights, or one of several: files over 50 MB are split, as on the Hugging Face Hub."""
 
     file: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*\.safetensors$")
@@ -94,56 +91,14 @@ class Part(_Row):
     bytes: int
 
 
-Range = tuple[float, float, float]
-
-
-class Summary(_Row):
-    """What the training images look like: 1st, 50th and 99th percentile over them of the traits of `cellapp.likeness`.
-
-    diameter : of the cells, estimated, px at the scale of the training
-    """
-
-    images: int
-    diameter: Range
-    sharpness: Range
-    grain: Range
-    coverage: Range
-    ground: Range
-    saturation: Range
-    colour: Range
-
-
-class Hub(_Row):
+class Hub(Row):
     """A commit on the Hugging Face Hub that holds the same weights: pulled from there, or pushed there."""
 
     repo: str = Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", max_length=96)
     revision: str = Field(pattern=r"^[0-9a-f]{40}$")
 
 
-class Calibration(_Row):
-    """How far counts are off on images of known counts, from which `cellapp.calibration` makes intervals.
-
-    how : "split", from images that were not learnt from
-    quantile : the interval reaches so many times the spread to both sides of the count
-    constant : half the width of intervals that would be equally wide for all images; the measure of what a spread gains
-    spread : a, b, c of spread² = a + b · count + c · count², in cells; None is the network's own standard deviation
-    counts : smallest and largest true count among the images; summary : what they look like
-    turned : some of them were read as negatives
-    """
-
-    level: float = Field(gt=0, lt=1)
-    images: int = Field(ge=1)
-    data: str
-    how: str
-    quantile: float = Field(ge=0, allow_inf_nan=False)
-    constant: float | None = Field(None, ge=0, allow_inf_nan=False)
-    spread: tuple[float, float, float] | None = None
-    counts: tuple[float, float]
-    summary: Summary | None = None
-    turned: bool = False
-
-
-class Weights(_Row):
+class Weights(Row):
     """A manifest row."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?$", max_length=120)
@@ -182,7 +137,9 @@ class Weights(_Row):
         """Names what these weights answer: one digest of all files and of the calibration, if there is one."""
         if self.calibration is None:
             return self.sha256
-        return hashlib.sha256((self.sha256 + self.calibration.model_dump_json()).encode()).hexdigest()
+        # Results that were kept before regions had errors are still answers of a row that has none of them.
+        without = None if self.calibration.regions else {"regions"}
+        return hashlib.sha256((self.sha256 + self.calibration.model_dump_json(exclude=without)).encode()).hexdigest()
 
 
 def folder() -> Path:

@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 import numpy as np
 
 from cellapp.batch import Result
+from cellapp.calibration_row import RegionErrors
 from cellapp.image import Image
 from cellapp.methods import Options
 from cellapp.prediction import Interval, Prediction
@@ -20,9 +21,10 @@ def to_json(result: Result) -> dict:
         kept["image"] = _fields(result.image, but=("pixels",)) | {"shape": list(result.image.pixels.shape)}
     if result.prediction is not None:
         p = result.prediction
-        kept["prediction"] = _fields(p, but=("points", "interval", *_MAPS)) | {
+        kept["prediction"] = _fields(p, but=("points", "interval", "region_errors", *_MAPS)) | {
             "points": None if p.points is None else np.asarray(p.points, float).tolist(),
-            "interval": p.interval and asdict(p.interval)}
+            "interval": p.interval and asdict(p.interval),
+            "region_errors": p.region_errors and p.region_errors.model_dump(mode="json")}
     if result.options is not None:
         kept["options"] = result.options.model_dump(mode="json")
     return kept
@@ -41,8 +43,10 @@ def from_json(kept: dict) -> Result:
     if "prediction" in kept:
         about = dict(kept["prediction"])
         points, interval = about.pop("points"), about.pop("interval")
+        errors = about.pop("region_errors", None)
         prediction = Prediction(points=None if points is None else np.array(points, float).reshape(-1, 2),
-                                interval=interval and Interval(**interval), **_tuples(about))
+                                interval=interval and Interval(**interval),
+                                region_errors=errors and RegionErrors(**errors), **_tuples(about))
     options = Options(**kept["options"]) if "options" in kept else None
     return Result(kept["name"], kept["status"], kept["message"], image, prediction, options, kept["method"],
                   kept["weights"])

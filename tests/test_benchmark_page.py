@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from test_benchmark import vgg
 
 from cellapp import weights as store
-from cellapp.calibration import CalibrationError
+from cellapp.errors import CalibrationError
 from cellapp.methods import Counter
 from cellapp.prediction import Interval, Prediction
 from cellapp.ui import benchmark_run

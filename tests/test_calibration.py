@@ -9,7 +9,8 @@ from scipy.stats import beta
 from test_cli import cellapp
 
 from cellapp import weights as store
-from cellapp.calibration import Measured, calibrate, deviation, fewest, fit_spread, interval, rank
+from cellapp.calibration import Measured, calibrate, interval
+from cellapp.conformal import deviation, fewest, fit_spread, rank
 from cellapp.data import not_learnt, split
 from cellapp.errors import CalibrationError
 from cellapp.methods import Options, load

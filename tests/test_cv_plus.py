@@ -8,7 +8,7 @@ from test_benchmark import vgg
 from test_cli import EXAMPLE, cellapp, picture
 
 from cellapp import benchmark_steps
-from cellapp.calibration import deviation, fit_spread
+from cellapp.conformal import deviation, fit_spread
 from cellapp.cv_plus import ends, folds
 from cellapp.errors import CalibrationError
 

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from cellapp import weights as store
+from cellapp.calibration_row import Calibration
 from cellapp.figure_roc import roc_plot
 from cellapp.methods import METHODS
 from cellapp.ui.text import plain
@@ -23,7 +24,8 @@ def about(row: store.Weights) -> None:
         if known := row.calibration:
             low, high = known.counts
             st.caption(f"Intervals ({100 * known.level:.3g} %, conformal) from the errors on {plain(known.data)}, "
-                       f"which hold {low:,.0f} to {high:,.0f} cells; an image unlike those gets none.")
+                       f"which hold {low:,.0f} to {high:,.0f} cells; an image unlike those gets none. "
+                       + _regions(known))
         if not row.scores:
             st.caption("Nothing has been measured with these weights yet.")
             return
@@ -38,3 +40,10 @@ def about(row: store.Weights) -> None:
                            "highest Matthews correlation (MCC) on the validation images.")
                 st.plotly_chart(roc_plot(score, row.settings.threshold), key=f"roc {score.data}", width=480,
                                 alt=f"ROC curve on {score.data}")
+
+
+def _regions(known: Calibration) -> str:
+    if known.regions is None:
+        return "Regions get none: the errors in parts of those images are not known."
+    least = 100 * known.regions.sizes[0].shares[0]
+    return f"Regions from {least:.3g} % of an image on get their own, from the dots of {known.regions.images} of them."

@@ -7,6 +7,7 @@ import streamlit as st
 
 from cellapp.batch import Result
 from cellapp.chamber import PATTERNS, chamber
+from cellapp.dot_model import listed
 from cellapp.errors import CellappError
 from cellapp.prediction import Interval
 from cellapp.region_files import read_regions, write_regions
@@ -17,6 +18,10 @@ from cellapp.ui.count_scale import picture_of
 from cellapp.ui.desk import Desk
 from cellapp.ui.text import interval_text, plain
 from cellapp.workspace_state import StoredFile
+
+_INTERVAL = ("Holds for each region by itself: of 20 regions one may lie outside. The interval of several together is "
+             "not the sum of theirs.")
+_MOST_NOTES = 4                                              # sentences below the table
 
 
 def show(desk: Desk, result: Result) -> None:
@@ -58,17 +63,32 @@ def _table(result: Result) -> None:
     rows = [{"Region": region.name, "Cells": region.count,
              "Interval": None if region.low is None else interval_text(
                  Interval(region.low, region.high, region.level, result.prediction.interval.source)),
-             "per mm²": region.density_per_mm2, "Area (µm²)": region.area_um2, "Area (px²)": region.area_px,
-             "Note": region.note or None} for region in result.regions]
+             "per mm²": region.density_per_mm2, "Area (µm²)": region.area_um2, "Area (px²)": region.area_px}
+            for region in result.regions]
     frame = pd.DataFrame(rows).dropna(axis=1, how="all")
     whole = st.column_config.NumberColumn(format="%.0f")
     st.dataframe(frame, hide_index=True, key="region-table", placeholder="–", row_height=30,
                  column_config={"Cells": st.column_config.NumberColumn(format="%.1f"), "Area (px²)": whole,
                                 "Area (µm²)": whole, "per mm²": st.column_config.NumberColumn(
-                                    format="%.4g", help="Cells per mm²")},
+                                    format="%.4g", help="Cells per mm²"),
+                                "Interval": st.column_config.TextColumn(help=_INTERVAL)},
                  alt="The regions of this image with their counts")
+    _notes(result)
     if result.image.pixel_size_um is None:
         st.caption("The file states no pixel size, so there are no areas in µm² and no densities.")
+
+
+def _notes(result: Result) -> None:
+    """Below the table, where there is room for sentences; each once, with the regions it is of if it is not of all."""
+    named: dict[str, list[str]] = {}
+    for region in result.regions:
+        named.setdefault(region.note, []).append(region.name)
+    named.pop("", None)
+    for note, names in list(named.items())[:_MOST_NOTES]:
+        who = "" if len(names) == len(result.regions) else f"**{plain(listed(names))}:** "
+        st.caption(f":material/info: {who}{plain(note)}")
+    if len(named) > _MOST_NOTES:
+        st.caption(f"{len(named) - _MOST_NOTES} more notes are in counts.csv.")
 
 
 def _actions(desk: Desk, file: StoredFile, regions: list[Region]) -> None:
