@@ -26,7 +26,7 @@ class Covered:
     """Of regions of one kind and size: how many there are, which of them have an interval, and what these hold.
 
     images : with at least one interval; share, low, high : of the true counts inside, and its 95 % interval
-    width : mean, in cells; like these nan where no region has an interval
+    width : mean, in cells; like these None where no region has an interval
     """
 
     kind: str
@@ -34,10 +34,10 @@ class Covered:
     regions: int
     with_interval: int
     images: int
-    share: float
-    low: float
-    high: float
-    width: float
+    share: float | None
+    low: float | None
+    high: float | None
+    width: float | None
 
     def sentence(self) -> str:
         """For a reader."""
@@ -75,13 +75,14 @@ class RegionCoverage:
         self._images += 1
 
     def figures(self) -> list[Covered]:
-        """Rectangles, then polygons; of all sizes, then of each."""
+        """Rectangles, then polygons; of all sizes, then of each that was drawn."""
         kinds = np.array([line[0] for line in self._lines])
         table = np.array([line[1:] for line in self._lines]).reshape(-1, 4)
         spans = [("2 to 100 %", 0.0, 1.0), *((f"{100 * a:.0f} to {100 * b:.0f} %", a, b)
                                               for a, b in pairwise(BINS))]
-        return [_covered(kind, size, table[(kinds == kind) & (table[:, 1] > low - 1e-9) & (table[:, 1] <= high + 1e-9)])
-                for kind in ("rectangles", "polygons") for size, low, high in spans]
+        parts = [(kind, size, table[(kinds == kind) & (table[:, 1] > low) & (table[:, 1] <= high)])
+                 for kind in ("rectangles", "polygons") for size, low, high in spans]
+        return [_covered(*part) for part in parts if len(part[2])]
 
 
 def polygon(shape: tuple[int, int], shares: tuple[float, float], rng: np.random.Generator) -> Region:
@@ -102,9 +103,9 @@ def polygon(shape: tuple[int, int], shares: tuple[float, float], rng: np.random.
 def _covered(kind: str, size: str, lines: np.ndarray) -> Covered:
     image, _, held, width = lines[np.isfinite(lines[:, 2])].T
     names, which = np.unique(image, return_inverse=True)
-    share, low, high = clustered(held, which) if len(held) else (np.nan,) * 3
-    return Covered(kind, size, len(lines), len(held), len(names), share, low, high,
-                   float(width.mean()) if len(width) else np.nan)
+    if len(held) == 0:
+        return Covered(kind, size, len(lines), 0, 0, None, None, None, None)
+    return Covered(kind, size, len(lines), len(held), len(names), *clustered(held, which), float(width.mean()))
 
 
 def clustered(held: np.ndarray, image: np.ndarray) -> tuple[float, float, float]:
