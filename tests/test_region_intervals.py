@@ -261,3 +261,19 @@ def test_the_networks_that_are_counted_with_carry_it(capsys, tiny_weights, folde
     found = measure(other, box("a", 0, 0, 40, 40))
     assert found.low is None and found.note == other.outside and "Outside calibration" in found.note
     assert fit_spread(np.full(9, 5.0), np.zeros(9))[0] > 0
+
+
+def test_a_training_that_was_checked_on_dots_has_them_too(tiny_weights, folder):
+    from types import SimpleNamespace
+
+    from cellapp.train_spec import Given
+    from cellapp.train_work import known_errors
+
+    line = SimpleNamespace(tell=lambda *_, **__: None, check=lambda: None)
+    dots = {k: np.loadtxt(folder / f"{k:02d}.csv", delimiter=",", skiprows=1, ndmin=2)[:, ::-1] for k in range(19)}
+    given = {"points": dots, "count": {k: len(points) for k, points in dots.items()}}
+    for what, regions in (("points", 19), ("count", None)):
+        checked = [Given(f"{k}", folder / f"{k:02d}.png", "", {"cell_diameter": 14}, **{what: given[what][k]})
+                   for k in range(19)]
+        known = known_errors(load("fcrn-a/untrained"), checked, line)
+        assert known.images == 19 and (known.regions and known.regions.images) == regions
