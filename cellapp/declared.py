@@ -18,7 +18,8 @@ _WORDS = {
     "part": "Part that learns", "learning_rate": "Learning rate", "sigma": "Sigma of a dot (px)", "crop": "Crop (px)",
     "window_step": "Window step (px)", "ema": "Averaging of weights", "whole": "Share on whole images",
     "gain": "Contrast jitter", "offset": "Brightness jitter", "freeze": "Share with frozen statistics",
-    "batch": "Crops in a step", "warmup": "Warm-up steps", "clip": "Largest gradient"}
+    "batch": "Crops in a step", "warmup": "Warm-up steps", "clip": "Largest gradient",
+    "devices": "GPUs that share it"}
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,9 @@ def _train(job: Job) -> None:
     from cellapp.methods import pick_device
     from cellapp.train_work import work
 
-    spec = job.spec().model_copy(update={"device": pick_device("auto").type})
+    spec = job.spec()
+    # A worker is a process that may have no children, and other workers may use the machine's other GPUs.
+    spec = spec.model_copy(update={"device": pick_device("auto").type, "config": spec.config | {"devices": 1}})
     line = _Here(job.folder, f"{spec.device} of {_own_address()}")
 
     def what() -> str:

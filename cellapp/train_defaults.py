@@ -1,5 +1,10 @@
 """Settings of a fine-tuning that work for two to ten images, beginning with trained weights or from scratch."""
 
+import os
+
+import torch
+
+from cellapp.dask_client import ADDRESS
 from cellapp.families.mask_counter import MaskCounter
 from cellapp.families.patches import PatchRegression
 from cellapp.methods import find_method
@@ -19,6 +24,11 @@ def parts(method: str) -> tuple[str, ...]:
     if isinstance(family, MaskCounter):
         return ("count", "mask")
     return ("all", "head") if isinstance(family, PatchRegression) else ("all",)
+
+
+def most_devices() -> int:
+    """GPUs of this machine that can share a training of its jobs; 1 without, and where workers of a cluster train."""
+    return 1 if os.environ.get(ADDRESS) else max(1, torch.cuda.device_count())
 
 
 def defaults(method: str, start: Weights | None) -> TrainingConfig:

@@ -142,7 +142,7 @@ class Trainer:
                 self._train(learn, check, config, shown)
                 return config
             except torch.OutOfMemoryError:
-                if batch == 1:
+                if batch // 2 < config.devices:
                     raise TrainingError("The memory of the GPU is too small for this training, even with one crop in a "
                                         "step: take a smaller crop, or train on the CPU.") from None
             # Not before here: the error holds on to all that was in the memory when it was raised.

@@ -27,14 +27,17 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import nn
 
 from cellapp.checkpoint import Run, State, check_same_run, restore, save, save_run
 from cellapp.data import Dotted
 from cellapp.errors import TrainingError
 from cellapp.family import Call, Sample, Validation
-from cellapp.loader import Drawn, Loader
+from cellapp.launch import run_on_devices
+from cellapp.loader import Loader
 from cellapp.methods import Method, find_method, pick_device
+from cellapp.share import Learning, Share
+from cellapp.training_step import take_step
 from cellapp.weights import Settings
 
 
@@ -66,6 +69,7 @@ class TrainingConfig(BaseModel):
     freeze: float = Field(0.4, ge=0, le=1, description="last part of the steps with frozen batch statistics")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
     seed: int = Field(0, ge=0, description="seed of every random choice")
+    devices: int = Field(1, ge=1, le=64, description="GPUs of this machine that share each step (on a CPU: processes)")
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,18 @@ class Progress:
     seconds: float
     seconds_left: float
     device: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training that was checked: the same in each of the processes that share it."""
+
+    samples: list[Sample]
+    validation: list[Sample]
+    config: TrainingConfig
+    run_dir: Path
+    build: dict
+    settle: float
 
 
 def train(
@@ -129,6 +145,7 @@ def train(
         raise TrainingError(f"The smallest training image has a side of {smallest} px; "
                             f"{method.title} needs {method.stride * 2} px, leave that image out.")
     where = pick_device(device)
+    _check_devices(config, where)
     family = method.family
     samples = [family.sample(item, config) for item in train_data]
     validation = [family.sample(item, config) if family.normalise(item.image) is not None else
@@ -136,8 +153,31 @@ def train(
                   for item in val_data]
     run_dir.mkdir(parents=True, exist_ok=True)
     check_same_run(run_dir, config, (train_data, val_data), start)
-    run = _begin(method, build or {}, start, config, where, run_dir)
-    return _train(samples, validation, method, config, run, run_dir, where, settle, stop)
+    task = Task(samples, validation, config, run_dir, build or {}, settle)
+    if config.devices == 1:
+        return _train(task, _begin(task, start, where), where, stop, Share())
+    _begin(task, start, torch.device("cpu"))                 # what cannot be begun with is told now
+    return run_on_devices(task, start, where, stop)
+
+
+def carry_out(task: Task, start: State | None, where: torch.device, stop: Callable[[], bool],
+              share: Share) -> Iterator[Progress]:
+    """The part of a checked training that one of several processes takes; the first one yields."""
+    return _train(task, _begin(task, start, where), where, stop, share)
+
+
+def _check_devices(config: TrainingConfig, where: torch.device) -> None:
+    if config.devices == 1:
+        return
+    if where.index is not None:
+        raise TrainingError(f"{config.devices} devices share a training, but “{where}” names a single one; choose the "
+                            "device “cuda”, or one device.")
+    if where.type == "cuda" and torch.cuda.device_count() < config.devices:
+        raise TrainingError(f"{config.devices} GPUs are asked for and this machine shows {torch.cuda.device_count()}; "
+                            "choose fewer devices.")
+    if config.batch < config.devices:
+        raise TrainingError(f"{config.devices} devices cannot share a step of {config.batch} crops; choose fewer "
+                            "devices or more crops in a step.")
 
 
 def call_of(method: Method, config: TrainingConfig, device: torch.device, settings: Settings | None = None) -> Call:
@@ -146,105 +186,63 @@ def call_of(method: Method, config: TrainingConfig, device: torch.device, settin
                 sigma=config.sigma, settings=settings or method.family.settings(config))
 
 
-def _train(samples, validation, method, config, run, run_dir, where, settle, stop) -> Iterator[Progress]:
-    last_step = config.epochs * config.steps
+def _train(task: Task, run: Run, where: torch.device, stop: Callable[[], bool], share: Share) -> Iterator[Progress]:
+    config = task.config
+    method, last_step = find_method(config.method), config.epochs * config.steps
     begin = time.monotonic() - run.seconds
-    samples = method.family.ready(run.network, samples, config, where)
-    validation = method.family.ready(run.network, validation, config, where)
-    with closing(Loader(lambda step: _draw(samples, method, config, step, last_step), last_step, where)) as batch_of:
-        yield from _epochs(run, batch_of, validation, method, config, run_dir, where, settle, stop, begin)
+    samples = method.family.ready(run.network, task.samples, config, where)
+    validation = method.family.ready(run.network, task.validation, config, where)
+
+    def draw(step: int) -> tuple:
+        images, targets, rng = _draw(samples, method, config, step, last_step)
+        images, targets, weight = share.cut(images, targets)
+        return images, targets, rng, weight
+
+    learning = share.wrapped(Learning(run.network, method.family, config))
+    with closing(Loader(draw, last_step, where)) as batch_of:
+        while run.step < last_step:
+            losses = []
+            for _ in range(config.steps):
+                losses.append(take_step(run, learning, batch_of, method, config, where, share))
+                if stop():
+                    return
+            loss = float(share.mean(torch.stack(losses).mean()))
+            if not np.isfinite(loss):
+                raise TrainingError(f"The loss became {loss} in epoch {run.step // config.steps}; "
+                                    "start again with a lower learning rate.")
+            if share.rank == 0:
+                yield _end_epoch(task, run, validation, method, where, loss, begin)
 
 
-def _epochs(run, batch_of, validation, method, config, run_dir, where, settle, stop, begin) -> Iterator[Progress]:
-    last_step = config.epochs * config.steps
-    while run.step < last_step:
-        losses = []
-        for _ in range(config.steps):
-            losses.append(_step(run, batch_of, method, config, last_step, where))
-            if stop():
-                return
-        loss = float(torch.stack(losses).mean())
-        if not np.isfinite(loss):
-            raise TrainingError(f"The loss became {loss} in epoch {run.step // config.steps}; "
-                                "start again with a lower learning rate.")
-        found = _validate(run, validation, method, config, where)
-        epoch = run.step // config.steps
-        if run.step - config.steps < settle * last_step <= run.step:
-            run.best_figure = float("inf")
-        if found.figure < run.best_figure:
-            run.best_figure, run.best_epoch = found.figure, epoch
-            save(run_dir / "best.safetensors", run.average, {"settings": found.settings.model_dump()})
-        run.seconds = time.monotonic() - begin
-        save_run(run_dir / "last.safetensors", run)
-        progress = Progress(
-            epoch=epoch, epochs=config.epochs, step=run.step, loss=loss,
-            val_mae=float(np.abs(found.errors).mean()), val_bias=float(found.errors.mean()), figure=found.figure,
-            best_figure=run.best_figure, best_epoch=run.best_epoch, seconds=run.seconds,
-            seconds_left=run.seconds / epoch * (config.epochs - epoch), device=where.type)
-        with open(run_dir / "progress.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps(asdict(progress)) + "\n")
-        yield progress
+def _end_epoch(task: Task, run: Run, validation: list[Sample], method: Method, where: torch.device, loss: float,
+               begin: float) -> Progress:
+    """Validate, keep the best weights and the whole state, write down how it stands."""
+    config, last_step = task.config, task.config.epochs * task.config.steps
+    found = _validate(run, validation, method, config, where)
+    epoch = run.step // config.steps
+    if run.step - config.steps < task.settle * last_step <= run.step:
+        run.best_figure = float("inf")
+    if found.figure < run.best_figure:
+        run.best_figure, run.best_epoch = found.figure, epoch
+        save(task.run_dir / "best.safetensors", run.average, {"settings": found.settings.model_dump()})
+    run.seconds = time.monotonic() - begin
+    save_run(task.run_dir / "last.safetensors", run)
+    progress = Progress(
+        epoch=epoch, epochs=config.epochs, step=run.step, loss=loss,
+        val_mae=float(np.abs(found.errors).mean()), val_bias=float(found.errors.mean()), figure=found.figure,
+        best_figure=run.best_figure, best_epoch=run.best_epoch, seconds=run.seconds,
+        seconds_left=run.seconds / epoch * (config.epochs - epoch), device=where.type)
+    with open(task.run_dir / "progress.jsonl", "a", encoding="utf-8") as log:
+        log.write(json.dumps(asdict(progress)) + "\n")
+    return progress
 
 
-def _draw(samples, method: Method, config: TrainingConfig, step: int, last_step: int) -> Drawn:
+def _draw(samples, method: Method, config: TrainingConfig, step: int,
+          last_step: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
     """What a step reads, and the generator that goes on to its loss."""
     rng = np.random.default_rng([config.seed, step])
     whole = step >= last_step * (1 - config.whole)
     return *method.family.draw(samples, rng, config, stride=method.stride, whole=whole), rng
-
-
-def _step(run: Run, batch_of: Loader, method: Method, config: TrainingConfig, last_step: int,
-          where: torch.device) -> Tensor:
-    """One optimiser step; returns the loss without waiting for the device."""
-    family = method.family
-    part = _ready_to_learn(run, family.trained(run.network, config), config, last_step)
-    image, target, rng = batch_of(run.step)
-    for group in run.optimiser.param_groups:
-        group["lr"] = config.learning_rate * _schedule(run.step, config.warmup, last_step)
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):   # dropout draws from torch's state
-        torch.manual_seed(int(rng.integers(2**31)))
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=mixed(where)):
-            loss = family.loss(run.network, image, target, config, rng)
-    run.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(part.parameters(), config.clip)
-    run.optimiser.step()
-    run.step += 1
-    decay = min(config.ema, (1 + run.step) / (10 + run.step))
-    with torch.no_grad():
-        for name, value in run.network.state_dict().items():
-            if value.is_floating_point():
-                run.average[name].lerp_(value, 1 - decay)
-            else:
-                run.average[name].copy_(value)               # BatchNorm's number of batches
-    return loss.detach()
-
-
-def mixed(where: torch.device) -> bool:
-    """Whether steps are computed in bfloat16: on GPUs that are built for it; others would emulate it, slowly."""
-    return where.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def _ready_to_learn(run: Run, part: nn.Module, config: TrainingConfig, last_step: int) -> nn.Module:
-    """Only ``part`` is in training mode; near the end its batch statistics are frozen at their moving average."""
-    run.network.eval()
-    part.train()
-    norms = [m for m in part.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if norms and run.step >= last_step * (1 - config.freeze):
-        if not run.frozen:
-            run.network.load_state_dict(run.average)         # go on from where the average is, statistics and all
-            run.frozen = True
-        for norm in norms:
-            norm.eval()
-    return part
-
-
-def _schedule(step: int, warmup: int, last_step: int) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, last_step - warmup)
-    return 0.5 * (1 + np.cos(np.pi * done))
 
 
 def _validate(run: Run, validation, method: Method, config: TrainingConfig, where: torch.device) -> Validation:
@@ -257,11 +255,13 @@ def _validate(run: Run, validation, method: Method, config: TrainingConfig, wher
     return found
 
 
-def _begin(method, build, start, config, where, run_dir) -> Run:
-    """A fresh run, or the one whose last checkpoint lies in ``run_dir``."""
+def _begin(task: Task, start: State | None, where: torch.device) -> Run:
+    """A fresh run, or the one whose last checkpoint lies in the folder of the task."""
+    config = task.config
+    method = find_method(config.method)
     with torch.random.fork_rng(devices=[]):                # the process's own random state stays as it was
         torch.manual_seed(config.seed)
-        network = method.build(**build)
+        network = method.build(**task.build)
     if start is not None:
         _load_start(network, start, method)
     network = network.to(where, memory_format=torch.channels_last)
@@ -271,7 +271,7 @@ def _begin(method, build, start, config, where, run_dir) -> Run:
     optimiser = torch.optim.AdamW(part.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     run = Run(network, average, optimiser)
-    checkpoint = run_dir / "last.safetensors"
+    checkpoint = task.run_dir / "last.safetensors"
     if checkpoint.exists():
         restore(run, checkpoint)
     return run

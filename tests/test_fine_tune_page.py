@@ -74,6 +74,20 @@ def ready() -> AppTest:
     return drop(drop(start("fine_tune"), 0, *images), 1, *dots)
 
 
+def test_several_gpus_are_offered_where_there_are_some_and_taken_only_if_asked_for(ready, monkeypatch):
+    import torch
+
+    def offered(app: AppTest) -> list:
+        return [w for w in app.number_input if w.key == "tune set devices"]
+
+    assert not offered(ready)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    [widget] = offered(ready.run())
+    assert (widget.value, widget.max) == (1, 3)
+    monkeypatch.setenv("CELLAPP_SCHEDULER", "tcp://10.0.0.5:8786")
+    assert not offered(ready.run()), "workers of a cluster train on one device each"
+
+
 def test_what_is_needed_is_said_before_anything_runs():
     images, dots = files(2)
     app = start("fine_tune")

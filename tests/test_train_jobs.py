@@ -187,7 +187,7 @@ def test_memory_of_the_gpu_that_runs_out_in_a_step_is_freed_before_the_next_try(
 
     from cellapp import training
 
-    job, step, seen, empty = new(tmp_path, config={"batch": 4}), training._step, [], torch.cuda.empty_cache
+    job, step, seen, empty = new(tmp_path, config={"batch": 4}), training.take_step, [], torch.cuda.empty_cache
 
     def short(run, *more):
         if run.step == 4 and not seen:                       # once, in the second epoch
@@ -200,7 +200,7 @@ def test_memory_of_the_gpu_that_runs_out_in_a_step_is_freed_before_the_next_try(
         seen.append("emptied")
         empty()
 
-    monkeypatch.setattr(training, "_step", short)
+    monkeypatch.setattr(training, "take_step", short)
     monkeypatch.setattr(torch.cuda, "empty_cache", emptied)
     assert main(job.folder) == 0 and seen[1] == "emptied"
     assert job.notes() == ["The memory of the GPU did not suffice for 4 crops in a step; the training began again with "
@@ -211,7 +211,7 @@ def test_memory_of_the_gpu_that_runs_out_in_a_step_is_freed_before_the_next_try(
     def never(run, *more):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(training, "_step", never)
+    monkeypatch.setattr(training, "take_step", never)
     hopeless = new(tmp_path, "hopeless", config={"batch": 4})
     assert main(hopeless.folder) == 1
     assert "too small for this training, even with one crop in a step" in hopeless.state().message

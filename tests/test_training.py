@@ -16,7 +16,8 @@ from cellapp.data import Dotted
 from cellapp.density import density_map
 from cellapp.errors import CellappError, TrainingError
 from cellapp.simulate import simulate
-from cellapp.training import TrainingConfig, mixed, train
+from cellapp.training import TrainingConfig, train
+from cellapp.training_step import mixed
 from cellapp.weights import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -123,9 +123,9 @@ class MaskCounter(Family):
         if not network.fpn.first[1].running_mean.any():      # a trained norm has seen images that are not black
             raise TrainingError("The mask network has not been trained yet; train it first with --part mask, then give "
                                 "its weights with --start ID.")
-        if config.batch < 2:
-            raise TrainingError("The counter's batch normalisation needs at least two images in a step; give --batch 2 "
-                                "or more.")
+        if config.batch < 2 * config.devices:
+            raise TrainingError("The counter's batch normalisation needs at least two images in a step of each device; "
+                                f"give --batch {2 * config.devices} or more.")
         network.fpn.eval()                                   # frozen: its own statistics, not those of these images
         counts = np.array([sample.count for sample in samples])
         network.counter.start_at(float(counts.mean()), float(counts.var()))

@@ -90,7 +90,7 @@ class RedundantCounts(Family):
         step = config.window_step or 1
         if config.faithful:                                  # the reference code never lets them normalise
             for module in network.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         row, column = (0, 0) if config.faithful else (int(k) for k in rng.integers(step, size=2))
         truth, known = (of[:, :, row::step, column::step] for of in _windows_of(targets))

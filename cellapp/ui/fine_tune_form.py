@@ -7,7 +7,7 @@ from cellapp import weights as store
 from cellapp.errors import CellappError
 from cellapp.fine_tune import begin
 from cellapp.methods import METHODS
-from cellapp.train_defaults import LICENCES, MINUTES, SCRATCH, defaults, parts
+from cellapp.train_defaults import LICENCES, MINUTES, SCRATCH, defaults, most_devices, parts
 from cellapp.train_work import SCRATCH as SCRATCH_DIAMETER
 from cellapp.training import TrainingConfig
 from cellapp.training_target import sigma_as_read, uses_sigma
@@ -64,6 +64,8 @@ def settings(method: str, start: store.Weights | None) -> tuple[TrainingConfig |
                    "the weights. The page Annotate shows what a width looks like over your dots.")
         for name in _SIMPLE:
             values[name] = _widget(name, values[name])
+        if (there := most_devices()) > 1:
+            values["devices"] = _widget("devices", 1, there)
         st.toggle("Give epochs and steps instead of minutes", key="tune set by steps")
         if given:
             for name in ("epochs", "steps"):
@@ -77,11 +79,11 @@ def settings(method: str, start: store.Weights | None) -> tuple[TrainingConfig |
         return None, minutes
 
 
-def _widget(name: str, value):
-    """One declared field as a widget."""
+def _widget(name: str, value, most: int | None = None):
+    """One declared field as a widget; ``most`` : its highest value here."""
     field, key = declared.field(TrainingConfig, name), f"tune set {name}"
     number = int if field.kind == "whole" else float
-    low, high = (None if bound is None else number(bound) for bound in (field.low, field.high))
+    low, high = (None if bound is None else number(bound) for bound in (field.low, most or field.high))
     step = 1 if number is int else value / 10 or 0.01
     return st.number_input(field.label, low, high, number(value), number(step), "%d" if number is int else "%g",
                            key=key, help=field.help)

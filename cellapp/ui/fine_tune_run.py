@@ -50,7 +50,7 @@ def _watch(job: Job, drawn: int, when: float) -> None:
     if state.phase == "queued":
         _queued(state)
     else:
-        _bar(state, progress, job.spec().device)
+        _bar(state, job.spec().config.get("devices", 1))
     _buttons(job, bool(progress))
 
 
@@ -61,7 +61,7 @@ def _queued(state: State) -> None:
             "Beginning …", icon=":material/hourglass:")
 
 
-def _bar(state: State, progress: list[dict], device: str) -> None:
+def _bar(state: State, devices: int) -> None:
     words = _DOING.get(state.doing, "Working")
     share = 0.0
     if state.doing == "training" and state.steps:
@@ -71,7 +71,10 @@ def _bar(state: State, progress: list[dict], device: str) -> None:
         share = state.step / state.steps
     if state.seconds_left is not None:
         words += f" · {_time(state.seconds_left)} left"
-    st.progress(min(1.0, share), text=f"{words} · on {_DEVICES.get(device, plain(device))}")
+    where = _DEVICES.get(state.device, plain(state.device))
+    if state.device == "cuda" and devices > 1:
+        where = f"{devices} GPUs of this server"
+    st.progress(min(1.0, share), text=f"{words} · on {where}")
 
 
 def _time(seconds: float) -> str:
