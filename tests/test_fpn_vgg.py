@@ -22,8 +22,8 @@ SIDE = 64
 
 
 def config(part, **changes):
-    return SimpleNamespace(**{"part": part, "batch": 4, "gain": 0.1, "offset": 0.05, "blur": 0.0, "faithful": False}
-                           | changes)
+    return SimpleNamespace(**{"part": part, "batch": 4, "devices": 1, "gain": 0.1, "offset": 0.05, "blur": 0.0,
+                              "faithful": False} | changes)
 
 
 def call(**changes):
