@@ -1,8 +1,6 @@
 """A benchmark beside the page: one for each workspace, in a thread of the server; its progress, Cancel, its error."""
 
 import hashlib
-import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +11,15 @@ from cellapp import benchmark as bench
 from cellapp import weights as store
 from cellapp.benchmark_protocols import SETS, TEST, Loaded, divide, read_set
 from cellapp.data import Dotted
-from cellapp.errors import Cancelled, CellappError
+from cellapp.errors import CellappError
 from cellapp.image import plane, read_image
 from cellapp.likeness import colour
 from cellapp.methods import Options
 from cellapp.ui import agreement_form, agreement_report, count_questions, desk, visit
+from cellapp.ui.beside import Beside
 from cellapp.ui.text import plain
 from cellapp.weights import Weights
 
-_log = logging.getLogger(__name__)
 _jobs: dict[str, "Job"] = {}
 _KEPT = 10                                                   # benchmarks that have ended and hold their images
 
@@ -38,44 +36,26 @@ class Order:
     plan: bench.Plan
 
 
-class Job:
-    """One benchmark. ``doing``, ``done``, ``total``: how far it is; ``outcomes`` at the end; ``error`` if it failed."""
+class Job(Beside):
+    """One benchmark. ``doing``, ``done``, ``total``: how far it is; ``outcomes`` at the end."""
+
+    fault = "The benchmark ended because of a fault of this app; its log says more."
 
     def __init__(self, order: Order, folder: Path, own: Path):
+        super().__init__("benchmark")
         self.order, self.doing, self.done, self.total = order, "Reading the images", 0, 1
         self.loaded: Loaded | None = None
         self.outcomes: list[bench.Outcome] = []
-        self.error = ""
-        self._folder, self._own, self._stop = folder, own, threading.Event()
-        self._thread = threading.Thread(target=self._work, name="benchmark", daemon=True)
-        self._thread.start()
-
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive() and not self._stop.is_set()
-
-    def cancel(self) -> None:
-        """End before the next image; what is counted is kept."""
-        self._stop.set()
+        self._folder, self._own = folder, own
 
     def _work(self) -> None:
-        try:
-            self.loaded = self.order.read()
-            entries = [bench.Entry(row.title, row.id, folder=store.home(row, self._own)) for row in self.order.rows]
-            self.outcomes = bench.run(self.loaded, entries, self.order.plan, self._folder, told=self._told,
-                                      threads=None)
-        except Cancelled:
-            pass
-        except CellappError as error:
-            self.error = str(error)
-        except Exception:
-            _log.exception("a benchmark ended")
-            self.error = "The benchmark ended because of a fault of this app; its log says more."
+        self.loaded = self.order.read()
+        entries = [bench.Entry(row.title, row.id, folder=store.home(row, self._own)) for row in self.order.rows]
+        self.outcomes = bench.run(self.loaded, entries, self.order.plan, self._folder, told=self._told, threads=None)
 
     def _told(self, what: str, done: int, total: int) -> None:
         self.doing, self.done, self.total = what, done, total
-        if self._stop.is_set():
-            raise Cancelled("Cancelled.")
+        self._check()
 
 
 def order(chosen: str | None, offered: dict[str, Path], rows: list[Weights], distance: float | None) -> Order:
@@ -148,7 +128,8 @@ def _start(order: Order) -> None:
         space = visit.begin()
         for name in [name for name, job in _jobs.items() if not job.running][:-_KEPT]:
             del _jobs[name]                                  # what they counted stays in their workspaces
-        _jobs[space.id] = Job(order, space.folder / "benchmark", space.weights)
+        job = _jobs[space.id] = Job(order, space.folder / "benchmark", space.weights)
+        job.start()
     except CellappError as error:
         visit.say(str(error))
 

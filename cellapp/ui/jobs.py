@@ -4,19 +4,17 @@ The page stays usable while it counts, and a tab that is reloaded or closed stop
 Streamlit; the page looks at it (`running`, `done`, `error`) whenever it is drawn.
 """
 
-import logging
 import threading
 from dataclasses import dataclass
 
 from cellapp.batch import Result, count_one
-from cellapp.errors import Cancelled, CellappError
 from cellapp.methods import Options
+from cellapp.ui.beside import Beside
 from cellapp.ui.counters import load_counter
 from cellapp.weights import Weights
 from cellapp.workspace import Workspace
 from cellapp.workspace_state import StoredFile
 
-_log = logging.getLogger(__name__)
 _jobs: dict[str, "Job"] = {}
 _lock = threading.Lock()
 
@@ -30,55 +28,31 @@ class Piece:
     options: Options
 
 
-class Job:
+class Job(Beside):
     """Counts pieces one after the other into their workspace.
 
     done, total : pieces; part : tiles done of the piece in work, and all of them
-    error : why the whole job ended, "" if it did not; what a single image lacks is a row of its own
+    error : why the whole job ended, of the weights or the workspace; what a single image lacks is a row of its own
     """
 
+    fault = ("Counting ended because of a fault of this app; what is counted is kept. Press “Count” to go on, and tell "
+             "whoever runs this server: its log says more.")
+
     def __init__(self, space: Workspace, row: Weights, pieces: list[Piece]):
-        self.total, self.done, self.part, self.error = len(pieces), 0, (0, 1), ""
+        super().__init__("count")
+        self.total, self.done, self.part = len(pieces), 0, (0, 1)
         self.name = pieces[0].file.name if pieces else ""
         self.keys = {piece.key for piece in pieces}
         self._space, self._row, self._pieces = space, row, pieces
-        self._cancel = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="count", daemon=True)
-
-    def start(self) -> None:
-        """Begin; call once."""
-        self._thread.start()
-
-    @property
-    def running(self) -> bool:
-        """Whether it still works, and has not been told to end."""
-        return self._thread.is_alive() and not self._cancel.is_set()
-
-    def cancel(self) -> None:
-        """End before the next tile; what is counted stays."""
-        self._cancel.set()
-
-    def wait(self, seconds: float) -> None:
-        """Give it a moment: a small image is done before the page is drawn."""
-        self._thread.join(seconds)
 
     def _work(self) -> None:
-        try:
-            counter = load_counter(self._row, self._space)
-            for piece in self._pieces:
-                self.name, self.part = piece.file.name, (0, 1)
-                if piece.key not in self._space:
-                    self._space.put(piece.key, self._count(piece, counter))
-                self.done += 1
-                self._check()
-        except Cancelled:
-            pass
-        except CellappError as error:                        # of the weights or the workspace, so of all images
-            self.error = str(error)
-        except Exception:
-            _log.exception("counting ended")
-            self.error = ("Counting ended because of a fault of this app; what is counted is kept. Press “Count” to "
-                          "go on, and tell whoever runs this server: its log says more.")
+        counter = load_counter(self._row, self._space)
+        for piece in self._pieces:
+            self.name, self.part = piece.file.name, (0, 1)
+            if piece.key not in self._space:
+                self._space.put(piece.key, self._count(piece, counter))
+            self.done += 1
+            self._check()
 
     def _count(self, piece: Piece, counter) -> Result:
         return count_one(self._space.path(piece.file), counter, piece.options, name=piece.file.name,
@@ -87,10 +61,6 @@ class Job:
     def _progress(self, done: int, tiles: int) -> None:
         self.part = done, tiles
         self._check()
-
-    def _check(self) -> None:
-        if self._cancel.is_set():
-            raise Cancelled("Cancelled.")
 
 
 def start(space: Workspace, row: Weights, pieces: list[Piece], patience: float = 0.0) -> Job:

@@ -3,7 +3,6 @@
 A reload or a closed tab stops nothing. A token lives in the arguments of its thread alone and goes with it.
 """
 
-import logging
 import shutil
 import threading
 from collections.abc import Callable
@@ -11,16 +10,16 @@ from pathlib import Path
 
 from cellapp import weights as store
 from cellapp.errors import Cancelled, CellappError
+from cellapp.ui.beside import Beside
 
 Work = Callable[[Callable[[int, int], None], Callable[[], bool]], str]
 MOST = 500                                                   # ended jobs that are remembered
-_log = logging.getLogger(__name__)
 _jobs: dict[str, "Job"] = {}
 _checked: dict[tuple[str, str], str] = {}
 _lock = threading.Lock()
 
 
-class Job:
+class Job(Beside):
     """One transfer or check.
 
     kind : "pull", "push" or "verify"; about : the repository or the weights; row : id of the weights, "" for a pull
@@ -28,47 +27,28 @@ class Job:
     result : a sentence, "" while it works; error : why it ended without one; again : trying again may help
     """
 
+    fault = ("It ended because of a fault of this app; nothing was changed. Whoever runs this server finds more in its "
+             "log.")
+
     def __init__(self, kind: str, about: str, row: str, folder: Path, work: Work):
+        super().__init__(kind)
         self.kind, self.about, self.row = kind, about, row
         self.done = self.total = 0
-        self.result = self.error = ""
-        self.again = False
-        self._folder = folder
-        self._cancel = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(work,), name=kind, daemon=True)
+        self.result, self.again = "", False
+        self._folder, self._what = folder, work
 
-    def start(self) -> None:
-        """Begin; call once."""
-        self._thread.start()
+    def _work(self) -> None:
+        self.result = self._what(self._tell, self._stop)
 
-    @property
-    def running(self) -> bool:
-        """Whether it still works, and has not been told to end."""
-        return self._thread.is_alive() and not self._cancel.is_set()
+    def _cancelled(self, error: Cancelled) -> None:
+        self.error = "Cancelled." + (" What has arrived is kept for the next time." if self.kind == "pull" else "")
 
-    def cancel(self) -> None:
-        """End at the next block of bytes."""
-        self._cancel.set()
+    def _failed(self, error: CellappError) -> None:
+        self.error, self.again = str(error), getattr(error, "again", False)
 
-    def wait(self, seconds: float) -> None:
-        """Give it a moment."""
-        self._thread.join(seconds)
-
-    def _work(self, work: Work) -> None:
-        try:
-            self.result = work(self._tell, self._stop)
-        except Cancelled:
-            kept = " What has arrived is kept for the next time." if self.kind == "pull" else ""
-            self.error = f"Cancelled.{kept}"
-        except CellappError as error:
-            self.error, self.again = str(error), getattr(error, "again", False)
-        except Exception:
-            _log.exception("%s ended", self.kind)
-            self.error = ("It ended because of a fault of this app; nothing was changed. Whoever runs this server "
-                          "finds more in its log.")
-        finally:
-            if not self._here():                             # deleted meanwhile: nothing may come back
-                shutil.rmtree(self._folder, ignore_errors=True)
+    def _after(self) -> None:
+        if not self._here():                                 # deleted meanwhile: nothing may come back
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _tell(self, done: int, total: int) -> None:
         self.done, self.total = done, total
