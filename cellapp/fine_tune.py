@@ -6,6 +6,7 @@ The page and the API start their trainings here, in the workspace of the visitor
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from cellapp.workspace_state import StoredFile
 
 _READ = {"channel", "cell_diameter", "pages", "z", "frame", "polarity"}
 _SAMPLED = 5                                                 # images whose dots tell the cells' diameter
+_ROUND = 1024                                                # px; side of the part of an image that is looked at
+_ENOUGH = 256                                                # dots that are looked at while more are being set
 
 
 def given_of(space: Workspace, file: StoredFile, options: Options, truth: np.ndarray | float,
@@ -82,7 +85,25 @@ def _at_dots(path: Path, name: str, options: Options, points: bytes) -> float | 
     except CellappError:
         return None                                          # the job says what is wrong with it
     dark = look(grey, options.polarity, "bright on dark").dark
-    return diameter_at(bright(grey, dark), np.frombuffer(points).reshape(-1, 2))
+    return diameter_at(*_part(bright(grey, dark), np.frombuffer(points).reshape(-1, 2)))
+
+
+def _part(grey: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a large image the part round its middle dot, with the dots in it; the whole would take seconds."""
+    first = np.clip(np.median(points, axis=0).astype(int) - _ROUND // 2, 0, None) if len(points) else np.zeros(2, int)
+    part = grey[first[0] : first[0] + _ROUND, first[1] : first[1] + _ROUND]
+    inside = points[((points >= first) & (points < first + part.shape)).all(axis=1)] - first
+    return (part, inside) if len(inside) >= min(len(points), 3) else (grey, points)
+
+
+def diameter_for(space: Workspace, file: StoredFile, options: Options) -> float | None:
+    """Middle of the cells' diameters (px) by which a training would read an image that is being dotted: as given, or as
+    found at its dots, anew whenever there are twice as many."""
+    if options.cell_diameter:
+        return options.cell_diameter
+    one = given_partly(space, file, options)
+    dots = min(_ENOUGH, 1 << len(one.points).bit_length() - 1) if len(one.points) else 0
+    return typical_diameter([replace(one, points=one.points[:dots])])
 
 
 def begin(space: Workspace, given: Sequence[Given], sides: Sequence[Side], config: TrainingConfig, *,

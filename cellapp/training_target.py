@@ -10,6 +10,7 @@ import numpy as np
 from cellapp.density import density_map, reduce_map
 from cellapp.families.density_maps import DensityMaps
 from cellapp.families.patches import PatchRegression
+from cellapp.families.recount import Recounting
 from cellapp.families.redundant import RedundantCounts, dot_raster
 from cellapp.methods import find_method
 from cellapp.networks.count_ception import WINDOW
@@ -37,7 +38,7 @@ class Target:
 
 def uses_sigma(method: str) -> bool:
     """Whether the target of this method depends on a Gaussian's width."""
-    return isinstance(find_method(method).family, DensityMaps)
+    return isinstance(find_method(method).family, DensityMaps | Recounting)
 
 
 def sigma_as_read(sigma: float, diameter: float | None, trained: float) -> float:
@@ -46,6 +47,11 @@ def sigma_as_read(sigma: float, diameter: float | None, trained: float) -> float
     ``diameter`` is that of the cells in the image, px; they are read at ``trained`` px. None: as it is.
     """
     return sigma if diameter is None else sigma * trained / diameter
+
+
+def sigma_in_image(sigma: float, diameter: float | None, trained: float) -> float:
+    """The other way round: a width in px of the grid on which the network reads, in px of the image."""
+    return sigma if diameter is None else sigma * diameter / trained
 
 
 def target(points: np.ndarray, shape: tuple[int, int], row: Weights, sigma: float, *, most: int = 1024) -> Target:
@@ -58,7 +64,7 @@ def target(points: np.ndarray, shape: tuple[int, int], row: Weights, sigma: floa
     """
     family = find_method(row.method).family
     points = np.asarray(points, np.float64).reshape(-1, 2)
-    if isinstance(family, DensityMaps):
+    if isinstance(family, DensityMaps | Recounting):
         # Gaussians are drawn on the coarse grid at once: in full, 4096² px would take seconds with every dot.
         factor = max(1, -(-max(shape) // most))
         coarse = tuple(-(-side // factor) for side in shape)

@@ -68,6 +68,12 @@ def test_the_target_and_its_width(seen, rng):
     assert "The map holds 4.00 cells, from 4 dots" in words(app) and "neighbours: 10.0 px" in words(app)
     app.number_input(key="dot-sigma").set_value(5.0).run()
     assert "σ = 5 px" in words(app) and space.state().dot_sigma == 5.0
+    app.number_input(key="dot-sigma").set_value(None).run()
+    space.change(cell_diameter=20.0)                         # these weights read cells of 10 px
+    app = annotate(space).run()
+    assert "σ = 6 px" in words(app), "what a training takes: 3 px where cells have 10"
+    press(app, "Take 3.0 px")
+    assert "σ = 3 px" in words(app) and space.state().dot_sigma == 3.0
     app.selectbox(key="weights").set_value("fcn/untrained").run()
     assert not app.exception and "does not learn from the places of dots" in words(app)
 

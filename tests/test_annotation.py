@@ -202,4 +202,5 @@ def test_the_target_is_what_the_family_learns(tiny_weights, rng):
     assert np.array_equal(window_counts(points, shape, 32), family)
     assert np.array_equal(windows.values, family) and not uses_sigma("count-ception")
     assert target(points, shape, rows["fcn"], 3.0).values is None
+    assert uses_sigma("recount")
     assert picture(made.values).startswith(b"\x89PNG") and picture(np.zeros((3, 3), np.float32))

@@ -191,6 +191,7 @@ def test_the_spread_chosen_on_annotate_is_trained_with(ready, monkeypatch):
     app = press(start("fine_tune", space.id), "Train again").run()
     assert "is one of 0.25 px as these weights read them" in words(app) and "Start training" not in labels(app)
     choose(app, "dot-sigma", None)
+    assert "σ = 3 px as these weights read them, 6 px in your images" in words(app), "as the page Annotate shows it"
     assert "Start training" in labels(app) and space.state().dot_sigma is None
     choose(app, "tune-start", "count-ception/untrained")
     assert "dot-sigma" not in {n.key for n in app.number_input}, "it learns no Gaussians"

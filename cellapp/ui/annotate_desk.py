@@ -33,7 +33,7 @@ def show(desk: Desk, diameter: float | None, narrow: bool) -> None:
         st.error(plain(str(error)), icon=":material/error:")
         return
     info = now.info(file)
-    layer = annotate_target.layer(now, kept, info.shape, diameter)
+    layer = annotate_target.layer(now, file, kept, info.shape, diameter)
     step = dot_editor(picture, info.shape, key="dot editor", workspace=now.space.id, file_id=file.id,
                       url=dots_url(now.space.id, file.id), revision=kept.revision, place=files.index(file),
                       of=len(files), layer=layer, height=430 if narrow else 560, pixel_size_um=info.pixel_size_um)
@@ -45,7 +45,7 @@ def show(desk: Desk, diameter: float | None, narrow: bool) -> None:
         annotate_files.popovers(now, files, file, kept)
         _no_cells(now, file, kept)
     annotate_suggest.progress(now)
-    annotate_target.show(now, kept, info.shape, diameter)
+    annotate_target.show(now, file, kept, info.shape, diameter)
 
 
 def _choose(desk: Desk, files: list[StoredFile], file: StoredFile) -> None:

@@ -8,19 +8,23 @@ import streamlit as st
 
 from cellapp.annotation import Annotation
 from cellapp.dot_spacing import spacing, suggested_sigma
-from cellapp.training_target import Target, picture, target, uses_sigma
+from cellapp.fine_tune import diameter_for
+from cellapp.train_defaults import defaults
+from cellapp.training_target import Target, picture, sigma_in_image, target, uses_sigma
 from cellapp.ui import visit
 from cellapp.ui.canvas import MapLayer, picture_url
 from cellapp.ui.desk import Desk
 from cellapp.ui.text import plain
 from cellapp.weights import Weights
+from cellapp.workspace_state import StoredFile
 
 
-def layer(desk: Desk, kept: Annotation, shape: tuple[int, int], diameter: float | None) -> MapLayer | None:
+def layer(desk: Desk, file: StoredFile, kept: Annotation, shape: tuple[int, int],
+          diameter: float | None) -> MapLayer | None:
     """The target as a picture; None without dots, or where the method learns no map."""
     if not kept.points:
         return None
-    sigma = _sigma(desk, kept, diameter)
+    sigma = _sigma(desk, file, diameter)
     made = _target(kept, shape, desk.row, sigma)
     if made.values is None:
         return None
@@ -29,22 +33,26 @@ def layer(desk: Desk, kept: Annotation, shape: tuple[int, int], diameter: float 
     return MapLayer(url, float(made.values.max()), made.unit)
 
 
-def show(desk: Desk, kept: Annotation, shape: tuple[int, int], diameter: float | None) -> None:
-    """The width of a dot, and what the target sums to."""
+def show(desk: Desk, file: StoredFile, kept: Annotation, shape: tuple[int, int], diameter: float | None) -> None:
+    """The width of a dot, and what the target sums to; ``diameter`` as the page knows it, px."""
     st.markdown("##### What will be trained on")
     if not kept.points:
         st.caption("As soon as there are dots, the map that a network would learn from them is shown here; press Z in "
                    "the editor to lay it over the image.")
         return
-    sigma = _sigma(desk, kept, diameter)
+    sigma = _sigma(desk, file, diameter)
     made = _target(kept, shape, desk.row, sigma)
     left, right = st.columns([1, 2], gap="medium", vertical_alignment="center")
     if uses_sigma(desk.row.method):
-        suggested = suggested_sigma(kept.array, diameter)
+        suggested = suggested_sigma(kept.array, _diameter(desk, file, diameter))
         with left:
-            spread(f"{sigma:.1f}, " + ("suggested" if suggested else "as these weights"),
-                   "Suggested is 0.3 of the median distance between neighbours, at most a quarter of the cells' "
-                   "diameter. What is given here is what the page Fine-tune begins with.")
+            spread(f"{_usual(desk, file, diameter):.1f}, as a training takes it",
+                   "Left empty, it is the width that a training takes by itself with these weights, which fits the "
+                   "size of the cells. What is given here, the page Fine-tune takes as well.")
+            if suggested is not None and f"{suggested:.1f}" != f"{sigma:.1f}":
+                st.button(f"Take {suggested:.1f} px", key="take-sigma", on_click=_take, args=(round(suggested, 1),),
+                          help="What the dots suggest: 0.3 of the median distance between neighbours, at most a "
+                               "quarter of the cells' diameter, so that neighbours stay two peaks.")
     used = int(kept.counted.sum())
     apart = spacing(kept.array)
     words = [plain(made.words)]
@@ -67,8 +75,23 @@ def spread(hint: str, more: str) -> float | None:
                                 f"beside its cell teaches something wrong. {more}")
 
 
-def _sigma(desk: Desk, kept: Annotation, diameter: float | None) -> float:
-    return st.session_state.get("dot-sigma") or suggested_sigma(kept.array, diameter) or desk.row.sigma
+def _take(sigma: float) -> None:
+    st.session_state["dot-sigma"] = sigma
+    visit.keep("dot-sigma")
+
+
+def _sigma(desk: Desk, file: StoredFile, diameter: float | None) -> float:
+    """What is trained with, px of the image: as chosen, or as a training takes it."""
+    return st.session_state.get("dot-sigma") or _usual(desk, file, diameter)
+
+
+def _usual(desk: Desk, file: StoredFile, diameter: float | None) -> float:
+    usual = defaults(desk.row.method, desk.row).sigma
+    return sigma_in_image(usual, _diameter(desk, file, diameter), desk.row.input.cell_diameter)
+
+
+def _diameter(desk: Desk, file: StoredFile, diameter: float | None) -> float | None:
+    return diameter_for(desk.space, file, desk.options(file)) or diameter
 
 
 def _target(kept: Annotation, shape: tuple[int, int], row: Weights, sigma: float) -> Target:

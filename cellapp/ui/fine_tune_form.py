@@ -10,7 +10,7 @@ from cellapp.methods import METHODS
 from cellapp.train_defaults import LICENCES, MINUTES, SCRATCH, defaults, most_devices, parts
 from cellapp.train_work import SCRATCH as SCRATCH_DIAMETER
 from cellapp.training import TrainingConfig
-from cellapp.training_target import sigma_as_read, uses_sigma
+from cellapp.training_target import sigma_as_read, sigma_in_image, uses_sigma
 from cellapp.ui import visit
 from cellapp.ui.annotate_target import spread
 from cellapp.ui.desk import Desk
@@ -112,10 +112,15 @@ def start_button(desk: Desk, data: Data, config: TrainingConfig | None, minutes:
 def _with_spread(config: TrainingConfig, data: Data, start: store.Weights | None) -> TrainingConfig | None:
     """The config with the width of a dot that was chosen in px of the image; None where the network cannot learn it."""
     chosen = st.session_state.get("dot-sigma")
-    if not chosen or not uses_sigma(config.method):
+    if not uses_sigma(config.method):
         return config
     diameter = data.given[0].options.get("cell_diameter") or data.diameter
     trained = start.input.cell_diameter if start is not None else SCRATCH_DIAMETER
+    if not chosen:
+        there = "" if diameter is None else (f", {sigma_in_image(config.sigma, diameter, trained):.3g} px in your "
+                                             "images")
+        st.caption(f"A dot is a Gaussian of σ = {config.sigma:g} px as these weights read them{there}.")
+        return config
     sigma = round(sigma_as_read(chosen, diameter, trained), 3)
     try:
         config = TrainingConfig(**config.model_dump() | {"sigma": sigma})
