@@ -5,8 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from cellapp import (
     DEFAULT_WEIGHTS,
     commands,
@@ -15,6 +13,19 @@ from cellapp import (
     commands_count,
     commands_hub,
     commands_train,
+)
+from cellapp.cli_flags import (
+    command,
+    declared_flags,
+    device_flag,
+    factor,
+    folder_flags,
+    images_of,
+    least,
+    scheduler_flag,
+    setting,
+    shape,
+    share,
 )
 from cellapp.errors import CellappError
 
@@ -44,45 +55,45 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cellapp", description=__import__("cellapp").__doc__.split("\n")[0])
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    count = _command(verbs, "count", commands_count.count, "count the cells in images, in folders and in zips of them")
+    count = command(verbs, "count", commands_count.count, "count the cells in images, in folders and in zips of them")
     count.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders or zips")
     count.add_argument("--weights", metavar="ID", help=f"default: {DEFAULT_WEIGHTS}, or those of the method")
     count.add_argument("--method", choices=METHODS, help="take the first weights of this method")
-    _flags(count, Options)
+    declared_flags(count, Options)
     count.add_argument("--regions", type=Path, metavar="FILE",
                        help="count in these regions too: GeoJSON, or ROIs of ImageJ")
     count.add_argument("--out", type=Path, metavar="DIR",
                        help="write counts.csv, run.json, density maps, points, overlays and files for Fiji and QuPath")
-    _scheduler(count)
-    _device(count)
+    scheduler_flag(count)
+    device_flag(count)
 
-    rerun = _command(verbs, "rerun", commands_count.rerun, "count a recorded batch again and compare the counts")
+    rerun = command(verbs, "rerun", commands_count.rerun, "count a recorded batch again and compare the counts")
     rerun.add_argument("record", type=Path, metavar="RUN", help="the run.json of a count")
     rerun.add_argument("--images", type=Path, metavar="DIR",
                        help="folder or zip of the images (default: the folder of RUN)")
-    _scheduler(rerun)
-    _device(rerun)
+    scheduler_flag(rerun)
+    device_flag(rerun)
 
-    _command(verbs, "methods", commands.methods, "list the methods")
+    command(verbs, "methods", commands.methods, "list the methods")
 
     weights = verbs.add_parser("weights", help="list, verify, describe or calibrate the weights here; the Hub",
                                description="The weights on this machine, and those on the Hugging Face Hub.")
     _weights(weights.add_subparsers(required=True, metavar="ACTION"))
-    _command(verbs, "verify", commands.verify, "count the known answer of all weights")
+    command(verbs, "verify", commands.verify, "count the known answer of all weights")
 
-    evaluate = _command(verbs, "evaluate", commands_train.evaluate, "count dotted images and compare with the dots")
-    _folder(evaluate, required=True)
+    evaluate = command(verbs, "evaluate", commands_train.evaluate, "count dotted images and compare with the dots")
+    folder_flags(evaluate, required=True)
     evaluate.add_argument("--weights", default=DEFAULT_WEIGHTS, metavar="ID", help="default: %(default)s")
     evaluate.add_argument("--distance", type=float, default=5.0, help="px between a peak and its dot (default: 5)")
-    evaluate.add_argument("--regions", type=_from(1), metavar="N",
+    evaluate.add_argument("--regions", type=least(1), metavar="N",
                           help="also draw N rectangles and N polygons of each size in every image with dots, and tell "
                                "how many of their intervals hold the true count")
     evaluate.add_argument("--record", metavar="NAME", help="keep the figures in the manifest as scores on NAME")
-    _flags(evaluate, Options)
-    _device(evaluate)
+    declared_flags(evaluate, Options)
+    device_flag(evaluate)
 
-    train = _command(verbs, "train", commands_train.train, "train weights from dotted images or from the simulator")
-    _folder(train, required=False)
+    train = command(verbs, "train", commands_train.train, "train weights from dotted images or from the simulator")
+    folder_flags(train, required=False)
     train.add_argument("--preset", choices=PRESETS, help="train on this preset of the simulator instead of a folder")
     train.add_argument("--n-train", type=int, default=32, help="images to learn from (default: 32)")
     train.add_argument("--n-val", type=int, default=32, help="images that choose the best epoch (default: 32)")
@@ -92,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--start", metavar="ID", help="weights to begin with (default: from scratch)")
     train.add_argument("--imagenet", action="store_true",
                        help="begin a ResNet with torchvision's ImageNet weights, which are downloaded")
-    train.add_argument("--build", type=_setting, action="append", default=[], metavar="NAME=NUMBER",
+    train.add_argument("--build", type=setting, action="append", default=[], metavar="NAME=NUMBER",
                        help="an argument of the network, such as side=64")
     train.add_argument("--out", required=True, metavar="ID", help="name of the new weights, such as fcrn-a/mine")
     train.add_argument("--title", help="what a list shows (default: the name)")
@@ -103,30 +114,30 @@ def _parser() -> argparse.ArgumentParser:
                        help="bring each image to the scale at which its cells have --cell-diameter px: by their "
                             "estimated diameter, as counting does (estimate, the default), or by that of their "
                             "outlines, where there are some")
-    train.add_argument("--zoom", type=_factor, action="append", default=[], metavar="FACTOR",
+    train.add_argument("--zoom", type=factor, action="append", default=[], metavar="FACTOR",
                        help="learn from each image at this many times its size as well, such as 1.4")
-    train.add_argument("--mix", type=_images_of, action="append", default=[], metavar="PRESET=NUMBER",
+    train.add_argument("--mix", type=images_of, action="append", default=[], metavar="PRESET=NUMBER",
                        help="learn from so many images of this preset of the simulator as well")
     train.add_argument("--upright", action="store_true",
                        help="turn images with dark cells into their negatives, as counting does")
     train.add_argument("--run", dest="folder", type=Path, help="folder of the run; resumes there (default: runs/ID)")
     train.add_argument("--example", default="vgg-cells-1-000.png", metavar="FILE",
                        help="image below examples/ whose count is kept as the known answer (default: %(default)s)")
-    train.add_argument("--threads", type=_from(1), help="CPU threads (default: all)")
-    _flags(train, TrainingConfig)
-    _flags(train, Options, ("pages", "z", "frame"))
-    _device(train)
+    train.add_argument("--threads", type=least(1), help="CPU threads (default: all)")
+    declared_flags(train, TrainingConfig)
+    declared_flags(train, Options, ("pages", "z", "frame"))
+    device_flag(train)
 
     _benchmark(verbs)
 
-    simulate = _command(verbs, "simulate", commands.simulate, "make images with known dots")
+    simulate = command(verbs, "simulate", commands.simulate, "make images with known dots")
     simulate.add_argument("--preset", choices=PRESETS, required=True)
-    simulate.add_argument("-n", type=_from(1), default=1, help="number of images (default: 1)")
-    simulate.add_argument("--seed", type=_from(0), default=0)
+    simulate.add_argument("-n", type=least(1), default=1, help="number of images (default: 1)")
+    simulate.add_argument("--seed", type=least(0), default=0)
     simulate.add_argument("--cells", type=int, help="cells in each image (default: as the preset draws them)")
     simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    space = _command(verbs, "space", commands.space, "write a folder that becomes a Space on the Hugging Face Hub")
+    space = command(verbs, "space", commands.space, "write a folder that becomes a Space on the Hugging Face Hub")
     space.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     kind = space.add_mutually_exclusive_group()
     kind.add_argument("--gradio", dest="kind", action="store_const", const="gradio", default="gradio",
@@ -151,7 +162,7 @@ def _benchmark(verbs) -> None:
     from cellapp.methods import METHODS, Options
     from cellapp.training import TrainingConfig
 
-    parser = _command(verbs, "benchmark", commands_benchmark.benchmark,
+    parser = command(verbs, "benchmark", commands_benchmark.benchmark,
                       "measure weights and networks that learn, as the papers do or on your own images")
     parser.add_argument("set", choices=[*SETS, OWN], help="a labelled set, or images of your own")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR",
@@ -168,41 +179,41 @@ def _benchmark(verbs) -> None:
     parser.add_argument("--method", action="append", default=[], choices=METHODS,
                         help="train this network in each draw; may be given again")
     parser.add_argument("--start", metavar="ID", help="weights that the --method begins with (default: from scratch)")
-    parser.add_argument("--build", type=_setting, action="append", default=[], metavar="NAME=NUMBER",
+    parser.add_argument("--build", type=setting, action="append", default=[], metavar="NAME=NUMBER",
                         help="an argument of the network, such as side=64")
-    parser.add_argument("--n-train", type=_from(0), default=0, help="images to learn from in each draw")
-    parser.add_argument("--n-val", type=_from(0), default=0,
+    parser.add_argument("--n-train", type=least(0), default=0, help="images to learn from in each draw")
+    parser.add_argument("--n-val", type=least(0), default=0,
                         help="images to choose the epoch with (default: as many as --n-train)")
-    parser.add_argument("--n-test", type=_from(1), help="images to test (default: as the set's papers; a quarter)")
-    parser.add_argument("--draws", type=_from(1), default=1, help="divisions to repeat it with (default: 1)")
-    parser.add_argument("--seed", type=_from(0), default=0, help="of the first draw; the others follow (default: 0)")
+    parser.add_argument("--n-test", type=least(1), help="images to test (default: as the set's papers; a quarter)")
+    parser.add_argument("--draws", type=least(1), default=1, help="divisions to repeat it with (default: 1)")
+    parser.add_argument("--seed", type=least(0), default=0, help="of the first draw; the others follow (default: 0)")
     parser.add_argument("--distance", type=float, help="px between a cell and its dot (default: half the diameter)")
     parser.add_argument("--intervals", choices=[SPLIT, CV_PLUS], default=SPLIT,
                         help="of a --method: split, from the errors on the images that choose the epoch (19 or more); "
                              "cv+, where these are few, from the errors on all images of the draw in five parts, which "
                              "takes FIVE MORE TRAININGS in each draw (default: split)")
-    parser.add_argument("--level", type=_share, default=LEVEL,
+    parser.add_argument("--level", type=share, default=LEVEL,
                         help="share of true counts that the intervals of a --method are to hold (default: 0.95)")
-    parser.add_argument("--worst", type=_from(0), default=0, metavar="N",
+    parser.add_argument("--worst", type=least(0), default=0, metavar="N",
                         help="also write a page with the N worst images of each, their maps and likely reasons")
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="folder of the run, which goes on there (default: runs/benchmark-SET)")
-    _flags(parser, Options)
-    _flags(parser, TrainingConfig, tuple(n for n in TrainingConfig.model_fields if n not in ("method", "seed")))
-    _device(parser)
+    declared_flags(parser, Options)
+    declared_flags(parser, TrainingConfig, tuple(n for n in TrainingConfig.model_fields if n not in ("method", "seed")))
+    device_flag(parser)
 
 
 def _convert(actions) -> None:
     from cellapp.commands_dots import convert
     from cellapp.dots import FORMATS
 
-    parser = _command(actions, "convert", convert, "write the dots of one image in another format")
+    parser = command(actions, "convert", convert, "write the dots of one image in another format")
     parser.add_argument("input", type=Path, metavar="IN", help="a file of dots, in any format that is read")
     parser.add_argument("output", type=Path, metavar="OUT")
     parser.add_argument("--to", required=True, choices=[row.name for row in FORMATS.values() if row.writer])
     parser.add_argument("--image", metavar="NAME", help="the image's file name: which one of several, and what is "
                                                         "written where the format names the image")
-    parser.add_argument("--shape", type=_shape, metavar="HxW", help="height and width of the image, such as 512x640")
+    parser.add_argument("--shape", type=shape, metavar="HxW", help="height and width of the image, such as 512x640")
     parser.add_argument("--class", dest="classes", action="append", default=[], metavar="NAME",
                         help="take the dots of this class alone; may be given again")
     parser.add_argument("--annotator", metavar="NAME", help="take the dots of this person, where several set some")
@@ -214,22 +225,22 @@ def _weights(actions) -> None:
     from cellapp.methods import Options
     from cellapp.simulate import PRESETS
 
-    _command(actions, "list", commands.weights, "list the weights")
-    _command(actions, "verify", commands.verify, "count the known answer of all weights")
-    describe = _command(actions, "describe", commands_train.describe,
+    command(actions, "list", commands.weights, "list the weights")
+    command(actions, "verify", commands.verify, "count the known answer of all weights")
+    describe = command(actions, "describe", commands_train.describe,
                         "keep in the manifest what the training images look like, by which others are doubted")
     describe.add_argument("id", metavar="ID", help="the weights")
-    _folder(describe, required=False)
+    folder_flags(describe, required=False)
     describe.add_argument("--preset", choices=PRESETS, help="they were simulated with this preset")
-    describe.add_argument("-n", type=_from(1), default=300, help="at most so many images (default: 300)")
+    describe.add_argument("-n", type=least(1), default=300, help="at most so many images (default: 300)")
     describe.add_argument("--rescale", nargs="?", choices=("estimate", "outlines"), const="estimate",
                           help="training brought them to its scale")
     describe.add_argument("--upright", action="store_true", help="training turned dark ones into their negatives")
-    _flags(describe, Options, ("pages", "z", "frame"))
-    calibrate = _command(actions, "calibrate", commands_calibrate.calibrate,
+    declared_flags(describe, Options, ("pages", "z", "frame"))
+    calibrate = command(actions, "calibrate", commands_calibrate.calibrate,
                          "give the counts intervals, from the errors on images of known counts")
     calibrate.add_argument("id", metavar="ID", help="the weights")
-    _folder(calibrate, required=False)
+    folder_flags(calibrate, required=False)
     calibrate.add_argument("--preset", choices=PRESETS, help="images simulated with this preset instead of a folder")
     calibrate.add_argument("--not-learnt", action="store_true",
                            help="leave out those images of the folder that the training of these weights drew from it "
@@ -240,121 +251,22 @@ def _weights(actions) -> None:
     calibrate.add_argument("--rescale", action="store_true", help="bring them to the scale of the weights first, as "
                                                                   "training did")
     calibrate.add_argument("--upright", action="store_true", help="turn dark ones into their negatives first, likewise")
-    calibrate.add_argument("-n", type=_from(1), default=100, help="at most so many images (default: 100)")
-    calibrate.add_argument("--seed", type=_from(0), default=1, help="of the draw, or of the simulator (default: 1)")
-    calibrate.add_argument("--level", type=_share, default=0.95, help="share of true counts that the intervals are to "
+    calibrate.add_argument("-n", type=least(1), default=100, help="at most so many images (default: 100)")
+    calibrate.add_argument("--seed", type=least(0), default=1, help="of the draw, or of the simulator (default: 1)")
+    calibrate.add_argument("--level", type=share, default=0.95, help="share of true counts that the intervals are to "
                                                                       "hold (default: 0.95, from 19 images on)")
     calibrate.add_argument("--data-name", help="how the manifest names the images")
-    _flags(calibrate, Options, ("channel", "cell_diameter", "pages", "z", "frame", "polarity", "quick"))
-    _device(calibrate)
+    declared_flags(calibrate, Options, ("channel", "cell_diameter", "pages", "z", "frame", "polarity", "quick"))
+    device_flag(calibrate)
 
-    pull = _command(actions, "pull", commands_hub.pull, "download weights from the Hugging Face Hub and check them")
+    pull = command(actions, "pull", commands_hub.pull, "download weights from the Hugging Face Hub and check them")
     pull.add_argument("repo", metavar="REPO", help="user/repo or user/repo@revision")
-    push = _command(actions, "push", commands_hub.push, "send weights to a repository on the Hugging Face Hub")
+    push = command(actions, "push", commands_hub.push, "send weights to a repository on the Hugging Face Hub")
     push.add_argument("id", metavar="ID", help="the weights")
     push.add_argument("repo", metavar="REPO", help="user/repo, which is made if it is not there")
     push.add_argument("--public", action="store_true", help="everybody may see it (default: only you)")
     push.add_argument("--licence", metavar="TERMS", help="such as MIT or CC BY 4.0, where the weights state none")
     push.add_argument("--dry-run", action="store_true", help="only list what would leave this computer")
     push.add_argument("--yes", action="store_true", help="do not ask")
-    search = _command(actions, "search", commands_hub.search, "list repositories with weights of cellapp")
+    search = command(actions, "search", commands_hub.search, "list repositories with weights of cellapp")
     search.add_argument("text", nargs="?", metavar="TEXT", help="in the name of the repository")
-
-
-def _command(verbs, name: str, run, about: str) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-    parser.set_defaults(run=run)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    return parser
-
-
-def _from(least: int):
-    """A whole number that is at least ``least``."""
-    def whole_number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
-        return int(text)
-
-    return whole_number
-
-
-def _factor(text: str) -> float:
-    """A number between 0.2 and 5."""
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = float("nan")
-    if not 0.2 <= factor <= 5:
-        raise argparse.ArgumentTypeError(f"{text} is not a number between 0.2 and 5")
-    return factor
-
-
-def _images_of(text: str) -> tuple[str, int]:
-    """A preset of the simulator and a number of images from ``PRESET=NUMBER``."""
-    from cellapp.simulate import PRESETS
-
-    preset, _, number = text.partition("=")
-    if preset not in PRESETS or not number.isdecimal() or not int(number):
-        raise argparse.ArgumentTypeError(f"{text} is not a preset and a number of images such as variety=200; the "
-                                         f"presets are {', '.join(PRESETS)}")
-    return preset, int(number)
-
-
-def _share(text: str) -> float:
-    """A number between 0.5 and 0.99."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0.5 <= share <= 0.99:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0.5 to 0.99")
-    return share
-
-
-def _shape(text: str) -> tuple[int, int]:
-    """Height and width from ``HxW``."""
-    height, _, width = text.lower().replace("×", "x").partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f"{text} is not a height and a width such as 512x640")
-    return int(height), int(width)
-
-
-def _setting(text: str) -> tuple[str, int]:
-    """A name and a whole number from ``NAME=NUMBER``."""
-    name, _, number = text.partition("=")
-    if not name.isidentifier() or not number.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a name and a whole number such as side=64")
-    return name, int(number)
-
-
-def _flags(parser: argparse.ArgumentParser, model: type[BaseModel], only: tuple[str, ...] = ()) -> None:
-    """One flag per declared field; pydantic checks the value, the description is the help."""
-    for name, field in model.model_fields.items():
-        if only and name not in only:
-            continue
-        if field.annotation is bool:
-            parser.add_argument(f"--{name.replace('_', '-')}", help=field.description, action="store_const", const=True)
-            continue
-        shown = "" if field.default is None else f" (default: {field.default})"
-        parser.add_argument(f"--{name.replace('_', '-')}", help=field.description + shown, metavar="VALUE")
-
-
-def _folder(parser: argparse.ArgumentParser, required: bool) -> None:
-    parser.add_argument("--images", type=Path, required=required, metavar="DIR", help="folder of the images")
-    parser.add_argument("--dots", type=Path, metavar="DIR", help="folder of the dots (default: that of the images)")
-    parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="such as '0*cell.png'")
-    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN")
-    parser.add_argument("--table", type=Path, metavar="CSV",
-                        help="table of the images, with a column file or stem and, where there are no dots, count")
-    parser.add_argument("--where", action="append", default=[], metavar="COLUMN=VALUE",
-                        help="take these rows of --table")
-    parser.add_argument("--size", type=_shape, metavar="HxW", help="bring all images to this height and width first")
-
-
-def _scheduler(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scheduler", metavar="ADDRESS",
-                        help="count on your own Dask cluster: tcp://10.0.0.5:8786 or so; who runs it can run code here")
-
-
-def _device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")

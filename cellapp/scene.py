@@ -1,7 +1,9 @@
 """The parameters of the simulator and its presets, calibrated on the VGG cells and on BBBC005."""
 
+from dataclasses import dataclass
 from typing import Annotated, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_CELLS = 5000
@@ -72,6 +74,34 @@ class Scene(BaseModel):
         if self.blur_window % 2 == 0:
             raise ValueError("blur_window must be odd")
         return self
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The value, in this image, of each of the scene's (low, high) pairs."""
+
+    radius: float
+    global_blur: float
+    illumination: float
+    misalignment: float
+    autofluorescence: float
+    noise_amplitude: float
+    noise_wavelength: float
+    gain: float
+    read_noise: float
+    soft_noise: float
+
+    @classmethod
+    def of(cls, scene: Scene, rng: np.random.Generator) -> "Draw":
+        """One value of each, uniform."""
+        values = {}
+        for name in cls.__annotations__:
+            low, high = getattr(scene, name)
+            share = rng.random()
+            if name == "global_blur" and scene.global_blur_steps > 1:
+                share = int(share * scene.global_blur_steps) / (scene.global_blur_steps - 1)
+            values[name] = low + share * (high - low)
+        return cls(**values)
 
 
 PRESETS: dict[str, Scene] = {

@@ -16,11 +16,8 @@ import json
 import logging
 import os
 import re
-import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -30,17 +27,16 @@ from pydantic import ValidationError
 
 from cellapp.batch import Result
 from cellapp.errors import WorkspaceError
-from cellapp.files import write_atomic
 from cellapp.image import Image, read_image
 from cellapp.image_files import clean
 from cellapp.methods import Options
 from cellapp.prediction import Prediction
+from cellapp.workspace_folder import GONE, Folder
 from cellapp.workspace_limits import Limits, disk_sentence
 from cellapp.workspace_rows import from_json, to_json
 from cellapp.workspace_state import State, StoredFile
 
 _KEY = re.compile(r"[0-9a-f]{64}")
-_GONE = "This workspace has been deleted; reload the page to begin a new one."
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +46,7 @@ def result_key(file: StoredFile, weights_id: str, weights_digest: str, options: 
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Workspace:
+class Workspace(Folder):
     """One folder. Safe to share between threads: settings are the last writer's, results are never lost.
 
     Take it from `workspaces.Workspaces`, which gives every thread the same object for the same ``id``.
@@ -58,12 +54,9 @@ class Workspace:
     """
 
     def __init__(self, folder: Path, limits: Limits):
-        self.folder = folder
-        self.limits = limits
-        self._lock = threading.RLock()
+        super().__init__(folder, limits)
         self._rows: dict[str, Result] = {}
         self._read: tuple[int, State] = (0, State())
-        self.id = folder.name
 
     # settings
 
@@ -75,7 +68,7 @@ class Workspace:
                 if written != self._read[0]:
                     self._read = written, State.model_validate_json((self.folder / "state.json").read_bytes())
             except FileNotFoundError:
-                raise WorkspaceError(_GONE) from None
+                raise WorkspaceError(GONE) from None
             except (OSError, ValidationError) as error:
                 raise WorkspaceError("The settings of this workspace are damaged on the disk of the server; drop the "
                                      "images again, a new workspace begins with them.") from error
@@ -242,71 +235,10 @@ class Workspace:
                 for end in ("json", "npz"):
                     (self.folder / "results" / f"{key}.{end}").unlink(missing_ok=True)
 
-    # further documents
-
-    def rewrite(self, name: str, what: Callable[[bytes | None], str]) -> None:
-        """Let ``what`` make a new text of a small file (None: there is none yet), with nobody writing in between."""
-        with self._lock:
-            path = self._present() / name
-            try:
-                before = path.read_bytes()
-            except FileNotFoundError:
-                before = None
-            except OSError as error:
-                raise WorkspaceError(disk_sentence(error)) from error
-            text = what(before)
-            if len(text) - len(before or b"") > self.limits.room(self.folder):
-                raise WorkspaceError(self.limits.sentence(self.folder))
-            self._write(name, text)
-            self.limits.written(self.folder, len(text) - len(before or b""))
-
-    # the folder
-
-    def export_path(self, name: str) -> Path:
-        """Where a file for the visitor is written; the exports before it are deleted."""
-        with self._lock:
-            if self.limits.room(self._present()) <= 0:
-                raise WorkspaceError(self.limits.sentence(self.folder))
-            folder = self._within("exports")
-            for old in folder.iterdir():
-                if old.name != name:
-                    old.unlink(missing_ok=True)
-            return folder / name
-
     def delete_everything(self) -> None:
-        """Files, settings, results and the folder itself; nobody writes here afterwards."""
         with self._lock:
             self._rows.clear()
-            try:
-                shutil.rmtree(self.folder)
-            except OSError as error:
-                if not self.folder.exists():                 # another tab was faster
-                    return
-                raise WorkspaceError(f"Not everything could be deleted ({error.strerror}); try again.") from error
-            finally:
-                self.limits.forget(self.folder)
-
-    def used(self) -> None:
-        """Note that somebody is here, which puts off the end of the retention."""
-        with suppress(OSError):
-            os.utime(self.folder)
-
-    def _present(self) -> Path:
-        if not self.folder.is_dir():
-            raise WorkspaceError(_GONE)
-        return self.folder
-
-    def _within(self, name: str) -> Path:
-        folder = self._present() / name
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
-
-    def _write(self, name: str, text: str) -> None:
-        self._present()                                      # `write_atomic` would make the folder anew
-        try:
-            write_atomic(self.folder / name, text)
-        except OSError as error:
-            raise WorkspaceError(disk_sentence(error)) from error
+            super().delete_everything()
 
     def _save(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         handle, temporary = tempfile.mkstemp(dir=self._within("results"), suffix=".part")
