@@ -19,7 +19,7 @@ _WORDS = {
     "window_step": "Window step (px)", "ema": "Averaging of weights", "whole": "Share on whole images",
     "gain": "Contrast jitter", "offset": "Brightness jitter", "freeze": "Share with frozen statistics",
     "batch": "Crops in a step", "warmup": "Warm-up steps", "clip": "Largest gradient",
-    "devices": "GPUs that share it"}
+    "devices": "GPUs"}
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,12 @@ def processes() -> list[psutil.Process]:
 
 
 def alike(one: dict, other: dict) -> None:
+    """Weights and Adam's moments (the gradients) as whole tensors: rounding turns single steps round where a gradient
+    is next to nothing."""
     assert one.keys() == other.keys()
     for name in one:
-        np.testing.assert_allclose(one[name], other[name], rtol=1e-3, atol=1e-4, err_msg=name)
+        apart = np.linalg.norm(one[name] - other[name])
+        assert apart <= 1e-3 * np.linalg.norm(one[name]) + 1e-6, name
 
 
 def test_a_job_of_two_processes_survives_one_that_is_killed_and_learns_what_one_learns(tiny_weights, queue, tmp_path,
@@ -52,6 +55,7 @@ def test_a_part_of_a_network_in_uneven_shares_is_learnt_alike_and_stopping_ends_
     made = [simulate("nuclei", 1, k, size=(64, 64), n=4) for k in range(3)]
     data = [Dotted(f"{k}", scene.image.astype(np.float32), scene.points) for k, scene in enumerate(made)]
     config = TrainingConfig(method="fpn-vgg11", part="count", epochs=2, steps=2, batch=5, freeze=1, warmup=1, seed=3)
+    torch.manual_seed(3)
     network = find_method("fpn-vgg11").build(height=64, width=64)
     network.fpn.first[1].running_mean.fill_(0.1)             # as one that has seen images
     start, last = network.state_dict(), {}

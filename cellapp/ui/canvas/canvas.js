@@ -2,6 +2,7 @@
 const STATES = new Map();                // by the component's key: outlives every re-render
 const WAIT = 250;                        // ms from the last change to its being sent
 const MOST_STEPS = 200;
+const FINGERS = matchMedia("(pointer: coarse)");
 
 const fresh = () => ({shapes: [], selected: [], undo: [], redo: [], view: null, tool: null, rev: null, url: null,
                       image: null, failed: false, draft: null, grab: null, pointers: new Map(), gesture: null,
@@ -151,7 +152,7 @@ class Canvas {
     const shown = s.draft || one;
     put(find(".size"), shown ? measured(shown, data.um)
       : s.selected.length > 1 ? `${s.selected.length} shapes selected` : "");
-    put(find(".hint"), one || s.selected.length > 1 ? "" : this.tool.hint);
+    put(find(".hint"), one || s.selected.length > 1 ? "" : (FINGERS.matches && this.tool.fingers) || this.tool.hint);
     find(".message").hidden = !s.failed;
     const naming = find(".naming"), input = naming.querySelector("input");
     naming.hidden = !one || one.kind === "line";

@@ -15,6 +15,7 @@ function dotAt(c, p, touch) {
 TOOLS.dot = {
   label: "Dot", key: "O", cursor: "crosshair", icon: "M12 8a4 4 0 100 8 4 4 0 000-8zM12 2v3M12 19v3M2 12h3M19 12h3",
   hint: "Click a cell to dot it, drag a dot to move it, Alt-click or right-click to delete it; drag the ground to pan.",
+  fingers: "Tap a cell to dot it, drag a dot to move it, hold it to delete it; two fingers pan and zoom.",
   erases: true,                          // wants the right button too
   down(c, p, e) {
     const {s} = c;

@@ -2,8 +2,8 @@
 //   down, move, up (c, point, {moved, touch, shift, alt, erase})   of a pointer, or of the keyboard's cross
 //   enter (c), cancel (c)                                   keys and buttons; cancel says whether it had something to do
 //   draw (c, g)                                             painted above the shapes
-// and reads: label, key, icon (an SVG path), hint, cursor; erases: whether it wants the right button. `c` is the `Canvas`: c.s is its state, c.add and c.change
-// make a step that can be undone, c.reach gives a distance in pixels of the image for one in CSS pixels.
+// and reads: label, key, icon (an SVG path), hint (fingers: on a touch screen), cursor; erases: whether it wants the
+// right button. `c` is the `Canvas`: c.s is its state, c.add and c.change make a step that can be undone, c.reach gives a distance in pixels of the image for one in CSS pixels.
 const TOOLS = {};
 
 TOOLS.select = {
