@@ -19,7 +19,8 @@ _WORDS = {
     "window_step": "Window step (px)", "ema": "Averaging of weights", "whole": "Share on whole images",
     "gain": "Contrast jitter", "offset": "Brightness jitter", "freeze": "Share with frozen statistics",
     "batch": "Crops in a step", "warmup": "Warm-up steps", "clip": "Largest gradient",
-    "devices": "GPUs"}
+    "devices": "GPUs",
+    "freeze_encoder": "Keep the encoder as it is"}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from cellapp.launch import run_on_devices
 from cellapp.loader import Loader
 from cellapp.methods import Method, find_method, pick_device
 from cellapp.share import Learning, Share
-from cellapp.training_step import take_step
+from cellapp.training_step import encoder, has_encoder, take_step
 from cellapp.weights import Settings
 
 
@@ -67,6 +67,8 @@ class TrainingConfig(BaseModel):
     offset: float = Field(0.05, ge=0, le=1, description="brightness jitter, ± standard deviations of the image")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the moving average of the weights, per step")
     freeze: float = Field(0.4, ge=0, le=1, description="last part of the steps with frozen batch statistics")
+    freeze_encoder: bool = Field(False, description="keep the layers down to the smallest map as the weights to begin "
+                                                    "with have them (fcrn-a, fcrn-b, fcn, recount)")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
     seed: int = Field(0, ge=0, description="seed of every random choice")
     devices: int = Field(1, ge=1, le=64, description="GPUs of this machine that share each step (on a CPU: processes)")
@@ -146,6 +148,10 @@ def train(
                             f"{method.title} needs {method.stride * 2} px, leave that image out.")
     where = pick_device(device)
     _check_devices(config, where)
+    if config.freeze_encoder and not has_encoder(method):
+        raise TrainingError(f"{method.title} has no encoder that could be kept as it is; leave freeze encoder out.")
+    if config.freeze_encoder and start is None:
+        raise TrainingError("An encoder can be kept as it is only where a training begins with weights; give some.")
     family = method.family
     samples = [family.sample(item, config) for item in train_data]
     validation = [family.sample(item, config) if family.normalise(item.image) is not None else
@@ -268,6 +274,8 @@ def _begin(task: Task, start: State | None, where: torch.device) -> Run:
     part = method.family.trained(network, config)
     network.requires_grad_(False)
     part.requires_grad_(True)
+    for layer in encoder(network, config):
+        layer.requires_grad_(False)
     optimiser = torch.optim.AdamW(part.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     run = Run(network, average, optimiser)

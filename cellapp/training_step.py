@@ -55,12 +55,24 @@ def mixed(where: torch.device) -> bool:
     return where.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def encoder(network: nn.Module, config: "TrainingConfig") -> list[nn.Module]:
+    """The layers that are kept as they are; none, unless ``config`` asks for it."""
+    return [network.get_submodule(name) for name in network.encoder] if config.freeze_encoder else []
+
+
+def has_encoder(method: Method) -> bool:
+    """Whether a training can keep the encoder of this network as it is."""
+    return hasattr(method.build, "encoder")
+
+
 def _ready_to_learn(run: Run, part: nn.Module, config: "TrainingConfig", last_step: int) -> list[nn.Module]:
     """Only ``part`` is in training mode; near the end its batch statistics are frozen at their moving average. Returns
     its normalising layers."""
     run.network.eval()
     part.train()
-    norms = [m for m in part.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for layer in encoder(run.network, config):
+        layer.eval()
+    norms = [m for m in part.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     if norms and run.step >= last_step * (1 - config.freeze):
         if not run.frozen:
             run.network.load_state_dict(run.average)         # go on from where the average is, statistics and all

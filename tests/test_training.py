@@ -178,6 +178,24 @@ def test_training_begins_with_the_weights_it_is_given(unbroken, tmp_path):
         torch.testing.assert_close(tensor, start[name], rtol=0, atol=1e-9)
 
 
+def test_a_frozen_encoder_stays_as_it_was_and_the_rest_learns(tmp_path):
+    from cellapp.methods import METHODS
+
+    for name in ("fcrn-b", "recount"):                       # without batch normalisation, and with it
+        start = METHODS[name].build().state_dict()
+        own = TINY.model_copy(update={"method": name, "epochs": 1, "freeze_encoder": True})
+        run(tmp_path / name, own, start=start)
+        kept = METHODS[name].build.encoder
+        changed = {tensor.split(".")[0] for tensor, value in best_state(tmp_path / name)[0].items()
+                   if not torch.equal(value, start[tensor])}
+        assert changed and not changed & set(kept)
+        with pytest.raises(TrainingError, match="only where a training begins with weights"):
+            run(tmp_path / "scratch", own)
+    with pytest.raises(TrainingError, match="Count-ception has no encoder"):
+        run(tmp_path / "none", own.model_copy(update={"method": "count-ception"}),
+            start=METHODS["count-ception"].build().state_dict())
+
+
 def test_no_weights_before_the_first_epoch_ends(tmp_path):
     assert run(tmp_path, stop=lambda: True) == []
     with pytest.raises(TrainingError, match="no epoch has ended yet"):

@@ -47,6 +47,8 @@ class FCRNA(nn.Module):
     1,365,249 parameters for one channel and one output.
     """
 
+    encoder = ("down1", "down2", "down3", "middle")          # what a training may keep as it is
+
     def __init__(self, channels: int = 1, outputs: int = 1):
         super().__init__()
         self.down1 = _conv(channels, 32, 3)
@@ -105,6 +107,8 @@ class FCRNB(nn.Module):
     ``(B, channels, H, W)`` normalised image -> ``(B, outputs, H, W)`` map, any H and W of at least 4.
     3,671,553 parameters for one channel and one output.
     """
+
+    encoder = ("down1", "down2", "down3", "down4", "middle")
 
     def __init__(self, channels: int = 1, outputs: int = 1):
         super().__init__()

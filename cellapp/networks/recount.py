@@ -27,6 +27,8 @@ class Recount(nn.Module):
     ``width`` channels on the half grid, twice and four times as many on those below. 282,604 parameters for 24.
     """
 
+    encoder = ("stem", "down1", "down2")                     # what a training may keep as it is
+
     def __init__(self, width: int = 24):
         super().__init__()
         w1, w2, w3 = width, 2 * width, 4 * width

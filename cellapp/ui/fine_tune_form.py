@@ -10,6 +10,7 @@ from cellapp.methods import METHODS
 from cellapp.train_defaults import LICENCES, MINUTES, SCRATCH, defaults, most_devices, parts
 from cellapp.train_work import SCRATCH as SCRATCH_DIAMETER
 from cellapp.training import TrainingConfig
+from cellapp.training_step import has_encoder
 from cellapp.training_target import sigma_as_read, sigma_in_image, uses_sigma
 from cellapp.ui import visit
 from cellapp.ui.annotate_target import spread
@@ -64,6 +65,9 @@ def settings(method: str, start: store.Weights | None) -> tuple[TrainingConfig |
                    "the weights. The page Annotate shows what a width looks like over your dots.")
         for name in _SIMPLE:
             values[name] = _widget(name, values[name])
+        if start is not None and has_encoder(METHODS[method]):
+            field = declared.field(TrainingConfig, "freeze_encoder")
+            values["freeze_encoder"] = st.toggle(field.label, key="tune set freeze_encoder", help=field.help)
         if (there := most_devices()) > 1:
             values["devices"] = _widget("devices", 1, there)
         st.toggle("Give epochs and steps instead of minutes", key="tune set by steps")
