@@ -88,6 +88,15 @@ def test_several_gpus_are_offered_where_there_are_some_and_taken_only_if_asked_f
     assert not offered(ready.run()), "workers of a cluster train on one device each"
 
 
+def test_the_encoder_of_first_weights_can_be_kept(ready, monkeypatch):
+    monkeypatch.setattr(train_jobs.Job, "start", lambda job: None)
+    press(choose(tiny(ready), "tune set freeze_encoder", True), "Start training")
+    assert train_jobs.jobs(ready.session_state["space"].trainings)[0].spec().config["freeze_encoder"] is True
+    app = press(start("fine_tune", ready.session_state["space"].id), "Train again").run()
+    choose(app, "tune-start", "from scratch: fcrn-a")
+    assert "tune set freeze_encoder" not in {t.key for t in app.toggle}, "there is nothing to keep"
+
+
 def test_what_is_needed_is_said_before_anything_runs():
     images, dots = files(2)
     app = start("fine_tune")
