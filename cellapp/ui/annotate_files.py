@@ -43,8 +43,9 @@ def _import(desk: Desk, files: list[StoredFile], file: StoredFile) -> None:
                           else "Take over the file that came with the images", key="import-came", width="stretch"):
         _take(desk, files, file, came, how == _ADD)
     if dropped:
-        _take(desk, files, file, [(one.name, one.getvalue()) for one in dropped], how == _ADD)
+        # Before the page is drawn anew, which ends this run: the same files would be taken in again and again.
         st.session_state["imports"] = st.session_state.get("imports", 0) + 1
+        _take(desk, files, file, [(one.name, one.getvalue()) for one in dropped], how == _ADD)
 
 
 def _take(desk: Desk, files: list[StoredFile], file: StoredFile, given: list[tuple[str, bytes]], add: bool) -> None:
