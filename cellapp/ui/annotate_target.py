@@ -50,7 +50,8 @@ def show(desk: Desk, file: StoredFile, kept: Annotation, shape: tuple[int, int],
                    "Left empty, it is the width that a training takes by itself with these weights, which fits the "
                    "size of the cells. What is given here, the page Fine-tune takes as well.")
             if suggested is not None and f"{suggested:.1f}" != f"{sigma:.1f}":
-                st.button(f"Take {suggested:.1f} px, as suggested", key="take-sigma", on_click=_take, args=(round(suggested, 1),),
+                st.button(f"Take {suggested:.1f} px, as suggested", key="take-sigma",
+                          on_click=_take, args=(round(suggested, 1),),
                           help="What the dots suggest: 0.3 of the median distance between neighbours, at most a "
                                "quarter of the cells' diameter, so that neighbours stay two peaks.")
     used = int(kept.counted.sum())
