@@ -1,6 +1,7 @@
 """What several test files share: seeded randomness, untrained weights, and the data beside the project."""
 
 import copy
+import os
 import shutil
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 
 pytest.register_assert_rewrite("app_testing", "browsing", "clusters", "hub_fixtures", "small_jobs")
+
+if "PYTEST_XDIST_WORKER" in os.environ:                      # the workers share the cores among themselves
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
