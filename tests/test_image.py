@@ -261,6 +261,7 @@ def test_jpeg_compressed_tiff_and_its_limits():
         (tiff(GREY8, resolution=(4000.0, 4000.0), resolutionunit="CENTIMETER"), None),
         (pillow(GREY8, "PNG", dpi=(300, 300)), None),
     ],
+    ids=["OME, nm", "OME", "OME, pixels", "ImageJ", "ImageJ, escaped", "ImageJ, inches", "plain", "PNG"],
 )
 def test_pixel_size_only_where_the_file_states_one(data, size):
     assert read_image(data).pixel_size_um == (None if size is None else pytest.approx(size))
