@@ -191,7 +191,8 @@ class Tally:
         from cellapp.pixel_metrics import ThresholdCurve
 
         self.threshold, self.distance = threshold, distance
-        self.counts, self.true, self.inside, self.widths, self.lines = [], [], [], [], []
+        self.counts, self.true, self.lines = [], [], []
+        self.inside, self.inside_rounded, self.widths = [], [], []
         self.found, self.points = Detection(0, 0, 0), False
         self.curve, self.masks = ThresholdCurve(), False
 
@@ -204,10 +205,10 @@ class Tally:
         self.counts.append(prediction.count)
         self.true.append(item.count)
         if prediction.interval:
-            # A whole number is inside if an interval rounded outwards holds it.
-            low, high = np.floor(prediction.interval.low), np.ceil(prediction.interval.high)
+            low, high = prediction.interval.low, prediction.interval.high
             self.inside.append(low <= item.count <= high)
-            self.widths.append(prediction.interval.high - prediction.interval.low)
+            self.inside_rounded.append(np.floor(low) <= item.count <= np.ceil(high))
+            self.widths.append(high - low)
         if line.found is not None:
             self.points = True
             self.found += line.found
@@ -227,7 +228,9 @@ class Tally:
         if limits := agreement.bland_altman(self.lines):
             figures["limits_of_agreement"] = [limits.low[0], limits.high[0]]
         if self.inside:
-            figures |= {"coverage": float(np.mean(self.inside)), "mean_width": float(np.mean(self.widths))}
+            figures |= {"coverage": float(np.mean(self.inside)), "with_interval": len(self.inside),
+                        "coverage_rounded": float(np.mean(self.inside_rounded)),
+                        "mean_width": float(np.mean(self.widths))}
         if self.points:
             figures |= {name: getattr(self.found, name) for name in ("precision", "recall", "f1")}
         if self.masks:
@@ -249,7 +252,8 @@ class Tally:
         if "game1" in f:
             text += f"; GAME(1–3) {f['game1']:.1f}, {f['game2']:.1f}, {f['game3']:.1f}"
         if self.inside:
-            text += f"; {f['coverage']:.1%} of the true counts in their interval (mean width {f['mean_width']:.1f})"
+            text += (f"; {f['coverage']:.1%} of the true counts in their interval, {f['coverage_rounded']:.1%} once it "
+                     f"is rounded outwards (mean width {f['mean_width']:.1f}, {f['with_interval']} images)")
         if self.points:
             text += (f"; detection within {self.distance:g} px: precision {f['precision']:.3f}, "
                      f"recall {f['recall']:.3f}, F1 {f['f1']:.3f}")
