@@ -236,6 +236,9 @@ def _weights(actions) -> None:
     describe.add_argument("--rescale", nargs="?", choices=("estimate", "outlines"), const="estimate",
                           help="training brought them to its scale")
     describe.add_argument("--upright", action="store_true", help="training turned dark ones into their negatives")
+    describe.add_argument("--second-look", action="store_true",
+                          help="let the size of the cells that these weights see put a wrong estimate right; for "
+                               "weights that learnt outlines of cells of many sizes")
     declared_flags(describe, Options, ("pages", "z", "frame"))
     calibrate = command(actions, "calibrate", commands_calibrate.calibrate,
                          "give the counts intervals, from the errors on images of known counts")

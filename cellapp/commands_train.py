@@ -144,7 +144,8 @@ def describe(given: argparse.Namespace) -> int:
         data = [sets.uprighted(item) for item in data]
     found = sets.seen(data, row.input.cell_diameter, given.upright)
     row = store.find(given.id)                              # other rows, and this one, may have changed meanwhile
-    read = row.input.model_copy(update={name: found["input"][name] for name in ("polarity", "negatives")})
+    told = {name: found["input"][name] for name in ("polarity", "negatives")}
+    read = row.input.model_copy(update=told | {"sizes": given.second_look or row.input.sizes})
     row = row.model_copy(update={"input": read, "summary": found["summary"]})
     store.replace(row)
     ranges = row.summary.model_dump(exclude={"images"}) if row.summary else {}

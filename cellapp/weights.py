@@ -40,8 +40,8 @@ class Input(Row):
                                                      "for that of an image where none is given")
     polarity: str = Field("bright on dark", description="of the cells: bright on dark, dark on bright, or either")
     negatives: bool = Field(False, description="images of the other polarity were learnt from, too, as negatives")
-    sizes: bool = Field(False, description="each image was learnt from at several sizes, so that the network can tell "
-                                           "the size of cells that were brought to a wrong one")
+    sizes: bool = Field(False, description="the network can tell the size of cells that were brought to a wrong one, "
+                                           "so what it sees puts the estimate right")
 
 
 class Settings(Row):

@@ -55,7 +55,7 @@ def test_cancelled_on_the_worker_and_in_the_queue(tiny_weights, queue, tmp_path,
         monkeypatch.setenv(ADDRESS, dask.address)
         first, second = new(tmp_path, "first", config={"steps": 400}), new(tmp_path, "second")
         first.start()
-        wait(first, "running", "failed")
+        when(lambda: first.state().step > 0)  # until then it may wait for its worker
         second.start()
         when(lambda: second.state().ahead == 1)
         assert second.state().phase == "queued"
