@@ -49,6 +49,17 @@ class EveryBranch(nn.Module):
         return self.network(image)[-1]
 
 
+class OneByOne(nn.Module):
+    """The counter of masks as it reads each mask by itself."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, masks: torch.Tensor):
+        return tuple(torch.cat(parts) for parts in zip(*(self.network(mask[None]) for mask in masks), strict=True))
+
+
 def forms(method: Method, quick: bool = False) -> dict[str, tuple[nn.Module, Call]]:
     """The plain and the fast form of an untrained network, each with how it is called; ``quick`` as in `Options`."""
     torch.manual_seed(0)
@@ -57,7 +68,7 @@ def forms(method: Method, quick: bool = False) -> dict[str, tuple[nn.Module, Cal
                 if "alexnet" in method.name or "resnet" in method.name else Settings())
     plain = deepcopy(network)
     if hasattr(plain, "fpn"):
-        plain.fpn = EveryBranch(plain.fpn)
+        plain.fpn, plain.counter = EveryBranch(plain.fpn), OneByOne(plain.counter)
     return {"plain": (plain, replace(call, tile=4096)), "fast": (fast(method, network, CPU),
                                                                  replace(call, layout=method.layout, quick=quick))}
 

@@ -14,6 +14,7 @@ Departures:
 - The saliency is |∂count/∂pixel|. The paper differentiates the error, which needs the true count.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ from cellapp.networks.fpn_vgg import gaussian_nll, mask_loss
 
 DARK, BRIGHT = 1.0, 99.9                                     # percentiles of the plane that become 0 and 1
 ONE_FRAME = 1.75                                             # by which an estimated scale may miss that of one frame
-AT_ONCE = 8                                                  # images in a pass when masks are computed
+AT_ONCE = 8                                                  # images in a pass when masks are computed, or counted
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,8 @@ class MaskCounter(Family):
         if call.progress:
             call.progress(0, len(frames))
         total_sd = 0.0
-        for done, place in enumerate(frames, start=1):
-            part = plane[place]
-            frame = _read_frame(network, part, call)
-            inside = np.s_[: part.shape[0], : part.shape[1]]
+        for done, (place, frame) in enumerate(_read_frames(network, plane, frames, call), start=1):
+            inside = np.s_[: plane[place].shape[0], : plane[place].shape[1]]
             maps["density"][place] = _spread(frame.count * call.settings.factor, frame.mask[inside])
             maps["foreground"][place] = frame.mask[inside].clip(0, 1)
             if not call.quick:
@@ -194,24 +193,42 @@ def _mask_of(item) -> np.ndarray:
     return (item.labels > 0).astype(np.float32)
 
 
-def _read_frame(network: nn.Module, part: np.ndarray, call: Call) -> _Frame:
-    """One normalised part of at most the frame's size; the rest of the frame is dark ground, which is zero."""
-    frame = np.zeros((1, 1, *network.size), np.float32)
+def _read_frames(network: nn.Module, plane: np.ndarray, frames: list, call: Call) -> Iterator[tuple[tuple, _Frame]]:
+    """Each place of the normalised plane with what the network says of it.
+
+    Masks are drawn one by one and counted several at a time: the counter's layers are wide and its maps small, so that
+    reading its weights takes longer than one mask's work.
+    """
+    together = 1 if call.saliency else AT_ONCE
+    for first in range(0, len(frames), together):
+        places = frames[first : first + together]
+        # Only the saliency needs gradients, and only of the image: the network is shared and stays as it is.
+        with torch.inference_mode(not call.saliency), torch.set_grad_enabled(call.saliency):
+            images = [_image(plane[place], network.size, call) for place in places]
+            drawn = [network.fpn.finest(image, uncertainty=not call.quick) for image in images]
+            counts, log_variances = network.counter(torch.cat([mask for mask, _ in drawn]))
+            saliency = torch.autograd.grad(counts.sum(), images[0])[0][0, 0].abs() if call.saliency else None
+        with torch.inference_mode():
+            numbers = torch.stack([counts.clamp(min=0), (log_variances / 2).exp()], dim=1).tolist()
+            read = [_Frame(*pair, *_full_size(*maps, network.size),
+                           None if saliency is None else saliency.float().cpu().numpy())
+                    for maps, pair in zip(drawn, numbers, strict=True)]
+        yield from zip(places, read, strict=True)
+
+
+def _image(part: np.ndarray, size: tuple[int, int], call: Call) -> torch.Tensor:
+    """(1, 1, *size) of one part of at most that size; the rest of the frame is dark ground, which is zero."""
+    frame = np.zeros((1, 1, *size), np.float32)
     frame[0, 0, : part.shape[0], : part.shape[1]] = part
-    saliency = None
-    # Only the saliency needs gradients, and only of the image: the network is shared and stays as it is.
-    with torch.inference_mode(not call.saliency), torch.set_grad_enabled(call.saliency):
-        image = torch.from_numpy(frame).to(call.device, memory_format=call.layout).requires_grad_(call.saliency)
-        mask, log_variance = network.fpn.finest(image, uncertainty=not call.quick)
-        count, log_variance_of_count = network.counter(mask)
-        if call.saliency:
-            saliency = torch.autograd.grad(count.sum(), image)[0][0, 0].abs().float().cpu().numpy()
-    with torch.inference_mode():
-        maps = torch.cat([mask.clamp(min=0), *([] if call.quick else [(log_variance / 2).exp()])], dim=1).float()
-        maps = F.interpolate(maps, size=frame.shape[-2:], mode="bilinear", align_corners=False)[0].cpu().numpy()
-        mask, mask_sd = (*maps, None)[:2]
-        numbers = torch.cat([count.clamp(min=0), (log_variance_of_count / 2).exp()]).tolist()
-    return _Frame(*numbers, mask, mask_sd, saliency)
+    return torch.from_numpy(frame).to(call.device, memory_format=call.layout).requires_grad_(call.saliency)
+
+
+def _full_size(mask: torch.Tensor, log_variance: torch.Tensor | None,
+               size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The mask and its standard deviation on the frame's grid."""
+    maps = [mask.clamp(min=0), *([] if log_variance is None else [(log_variance / 2).exp()])]
+    both = F.interpolate(torch.cat(maps, dim=1).float(), size=size, mode="bilinear", align_corners=False)
+    return (*both[0].cpu().numpy(), None)[:2]
 
 
 def _spread(count: float, mask: np.ndarray) -> np.ndarray:
