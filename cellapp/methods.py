@@ -17,11 +17,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import nn
 
+from cellapp import method_texts as say
 from cellapp import weights as store
 from cellapp.axes import Choice
 from cellapp.calibration import interval, outside
-from cellapp.conformal import LEVEL
-from cellapp.density import resize_map
 from cellapp.errors import WeightsError
 from cellapp.families.density_maps import DensityMaps
 from cellapp.families.mask_counter import MaskCounter
@@ -39,9 +38,10 @@ from cellapp.networks.folding import fold_batch_norm
 from cellapp.networks.fpn_vgg import FPNVGG11
 from cellapp.networks.patch_nets import AlexNetCounter, ResNetCounter
 from cellapp.networks.recount import Recount
+from cellapp.on_the_image import on_the_image
 from cellapp.polarity import bright, look
-from cellapp.prediction import Interval, Prediction
-from cellapp.scale import TOLERATED, choose_scale, resize, resize_labels, resize_view
+from cellapp.prediction import Prediction
+from cellapp.scale import TOLERATED, choose_scale, resize
 from cellapp.trust import doubts
 
 
@@ -124,39 +124,18 @@ class Method:
     extras: tuple[str, ...] = ()
 
 
-_XIE = "Xie, Noble, Zisserman 2015, Microscopy cell counting with fully convolutional regression networks"
-_COHEN = ("Cohen, Boucher, Glastonbury, Lo, Bengio 2017, Count-ception: Counting by Fully Convolutional Redundant "
-          "Counting")
-_DENSITY = "Each pixel says how many cells it holds; the sum of the map is the count, its peaks are the cells."
-_REDUNDANT = ("Each pixel of the redundant map is the number of cells in the 32×32 px round it, so every cell is "
-              "counted 1,024 times; folded back to a density, the map sums to the count. It does not tell single cells "
-              "apart.")
-_HERNANDEZ = ("Hernández, Sultan, Pande 2018, Using deep learning for segmentation and counting within microscopy "
-              "data")
-_XUE = "Xue, Ray, Hugh, Bigras 2016, Cell counting by regression using convolutional neural network"
-_OURS = "cellapp: a small network of our own"
-_RECOUNT = ("Each pixel says how many cells it holds; the sum of the map is the count. A second output of the network "
-            "says where the cells are.")
-_MARZO = "Marzo, La Rosa 2016, Cell segmentation with a fully convolutional network"
-_MASK = ("A first network paints the cells white, a second one counts what it sees in that mask and says how sure it "
-         "is; the map is the mask, scaled to the count. It does not tell single cells apart.")
-_WINDOWS = ("Each window of the image gets a number of cells; between the windows' centres the density is "
-            "interpolated, so the map is coarse and sums to the count. It does not tell single cells apart.")
-_CLASSES = _WINDOWS + " Here the number of a window is the most probable of whole numbers."
-_SEGMENTS = ("Each pixel is told to be cell or ground; touching cells are cut apart at their waists, and the pieces "
-             "are the count.")
-
-
 def _patches(name: str, title: str, build, classify: bool = False) -> Method:
-    return Method(name, title, _XUE, build, PatchRegression(classify), _CLASSES if classify else _WINDOWS)
+    return Method(name, title, say.XUE, build, PatchRegression(classify), say.CLASSES if classify else say.WINDOWS)
 
 
 METHODS: dict[str, Method] = {
-    "fcrn-a": Method("fcrn-a", "FCRN-A", _XIE, FCRNA, DensityMaps(), _DENSITY, stride=8, halo=40, map_scale=100.0),
-    "fcrn-b": Method("fcrn-b", "FCRN-B", _XIE, FCRNB, DensityMaps(), _DENSITY, stride=4, halo=32, map_scale=100.0),
-    "count-ception": Method("count-ception", "Count-ception", _COHEN, CountCeption, RedundantCounts(), _REDUNDANT,
+    "fcrn-a": Method("fcrn-a", "FCRN-A", say.XIE, FCRNA, DensityMaps(), say.DENSITY, stride=8, halo=40,
+                     map_scale=100.0),
+    "fcrn-b": Method("fcrn-b", "FCRN-B", say.XIE, FCRNB, DensityMaps(), say.DENSITY, stride=4, halo=32,
+                     map_scale=100.0),
+    "count-ception": Method("count-ception", "Count-ception", say.COHEN, CountCeption, RedundantCounts(), say.REDUNDANT,
                             halo=22, extras=("stride",)),
-    "fpn-vgg11": Method("fpn-vgg11", "FPN + VGG-11", _HERNANDEZ, FPNVGG11, MaskCounter(), _MASK,
+    "fpn-vgg11": Method("fpn-vgg11", "FPN + VGG-11", say.HERNANDEZ, FPNVGG11, MaskCounter(), say.MASK,
                         extras=("saliency", "quick")),
     "alexnet": _patches("alexnet", "AlexNet", AlexNetCounter),
     "alexnet-c": _patches("alexnet-c", "AlexNet, classes", partial(AlexNetCounter, outputs=64), True),
@@ -166,9 +145,9 @@ METHODS: dict[str, Method] = {
     "resnet-101-c": _patches("resnet-101-c", "ResNet-101, classes", partial(ResNetCounter, 101, outputs=64), True),
     "resnet-152": _patches("resnet-152", "ResNet-152", partial(ResNetCounter, 152)),
     "resnet-152-c": _patches("resnet-152-c", "ResNet-152, classes", partial(ResNetCounter, 152, outputs=64), True),
-    "recount": Method("recount", "recount", _OURS, Recount, Recounting(), _RECOUNT, stride=8, halo=56,
+    "recount": Method("recount", "recount", say.OURS, Recount, Recounting(), say.RECOUNT, stride=8, halo=56,
                       map_scale=100.0),
-    "fcn": Method("fcn", "FCN segmentation", _MARZO, FCN, Segmentation(), _SEGMENTS, stride=8, halo=40),
+    "fcn": Method("fcn", "FCN segmentation", say.MARZO, FCN, Segmentation(), say.SEGMENTS, stride=8, halo=40),
 }
 
 
@@ -321,29 +300,6 @@ def fast(method: Method, network: nn.Module, device: torch.device) -> nn.Module:
     """A copy of the network for counting: the same answers, batch normalisation folded, in the method's layout."""
     network = fold_batch_norm(network).to(device, memory_format=method.layout)
     return method.family.compile(network, device).eval().requires_grad_(False)
-
-
-WITHIN = 1.959964                                            # standard deviations of a Gaussian that hold 95 %
-
-
-def on_the_image(reading: Reading, shape: tuple[int, int]) -> Prediction:
-    """A reading at the scale of the weights, brought to the grid of the image as it was read; the count stays."""
-    read = (reading.density if reading.density is not None else reading.labels).shape
-    points, density, labels, views = reading.points, reading.density, reading.labels, dict(reading.views)
-    if read != shape:
-        ratio = np.array(shape) / read                       # 1 / factor, but for the rounding to whole pixels
-        if points is not None:
-            points = np.clip((points + 0.5) * ratio - 0.5, 0, np.array(shape) - 1.0)
-        density = None if density is None else resize_map(density, shape)
-        labels = None if labels is None else resize_labels(labels, points, shape)
-        views = {name: resize_view(view, read, shape) for name, view in views.items()}
-    if labels is not None:
-        return Prediction.from_labels(labels, points, views=views)
-    prediction = Prediction.from_density(density, points, views=views)
-    if reading.sd is None:
-        return prediction
-    low, high = prediction.count - WITHIN * reading.sd, prediction.count + WITHIN * reading.sd
-    return replace(prediction, sd=reading.sd, interval=Interval(max(0.0, low), max(0.0, high), LEVEL, "aleatoric"))
 
 
 def build(row: store.Weights) -> nn.Module:
