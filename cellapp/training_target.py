@@ -41,25 +41,39 @@ def uses_sigma(method: str) -> bool:
     return isinstance(find_method(method).family, DensityMaps | Recounting)
 
 
-def sigma_as_read(sigma: float, diameter: float | None, trained: float) -> float:
+def uses_window(method: str) -> bool:
+    """Whether this method learns from windows whose size can be chosen. That of Count-ception is its field of view."""
+    return isinstance(find_method(method).family, PatchRegression)
+
+
+def window_of(row: Weights) -> int | None:
+    """Side of the windows whose dots these weights learn to count, px as they read an image; None without windows."""
+    family = find_method(row.method).family
+    if isinstance(family, RedundantCounts):
+        return WINDOW
+    return (row.settings.window or PATCH) if isinstance(family, PatchRegression) else None
+
+
+def width_as_read(width: float, diameter: float | None, trained: float) -> float:
     """A width in px of the image, in px of the grid on which the network reads it.
 
     ``diameter`` is that of the cells in the image, px; they are read at ``trained`` px. None: as it is.
     """
-    return sigma if diameter is None else sigma * trained / diameter
+    return width if diameter is None else width * trained / diameter
 
 
-def sigma_in_image(sigma: float, diameter: float | None, trained: float) -> float:
+def width_in_image(width: float, diameter: float | None, trained: float) -> float:
     """The other way round: a width in px of the grid on which the network reads, in px of the image."""
-    return sigma if diameter is None else sigma * diameter / trained
+    return width if diameter is None else width * diameter / trained
 
 
-def target(points: np.ndarray, shape: tuple[int, int], row: Weights, sigma: float, *, most: int = 1024) -> Target:
+def target(points: np.ndarray, shape: tuple[int, int], row: Weights, width: float, *, most: int = 1024) -> Target:
     """The target that the method of these weights makes of (N, 2) dots (y, x) in an image of (H, W) px.
 
     Parameters
     ----------
-    sigma : of the Gaussian that stands for one cell, px of the image; only for methods that learn a density
+    width : px of the image: σ of the Gaussian that stands for one cell, or the side of the windows, for methods that
+        learn from windows
     most : px of the longer side of the map that is given back
     """
     family = find_method(row.method).family
@@ -68,12 +82,12 @@ def target(points: np.ndarray, shape: tuple[int, int], row: Weights, sigma: floa
         # Gaussians are drawn on the coarse grid at once: in full, 4096² px would take seconds with every dot.
         factor = max(1, -(-max(shape) // most))
         coarse = tuple(-(-side // factor) for side in shape)
-        values = density_map((points + 0.5) / factor - 0.5, coarse, sigma / factor)
+        values = density_map((points + 0.5) / factor - 0.5, coarse, width / factor)
         total = float(values.sum(dtype=np.float64))
         return Target(values / np.float32(factor**2), "cells per pixel", total,
-                      f"{row.title} learns a density map: each dot is a Gaussian of σ = {sigma:.3g} px that sums to 1.")
+                      f"{row.title} learns a density map: each dot is a Gaussian of σ = {width:.3g} px that sums to 1.")
     if isinstance(family, RedundantCounts | PatchRegression):
-        side = WINDOW if isinstance(family, RedundantCounts) else row.settings.window or PATCH
+        side = max(1, round(width))
         values = window_counts(points, shape, side)
         # Beyond the border there are windows too, which the map of the image's size does not show.
         words = (f"{row.title} learns the number of dots in the {side}×{side} px round each pixel, "

@@ -57,6 +57,7 @@ class State(_Kept):
         which they were drawn
     excluded : why an image is left out, by the id of the file
     dot_sigma : px of the Gaussian that stands for one dot when its target is shown; None for what the dots suggest
+    dot_window : px of the side of a counting window, for methods that learn from windows; None for the usual one
     benchmark_set : the labelled set of the server that is measured on; None for one's own images
     stopped : the user stopped the counting, so nothing starts by itself
     """
@@ -78,6 +79,7 @@ class State(_Kept):
     shown: str | None = None
     stopped: bool = False
     dot_sigma: float | None = None
+    dot_window: int | None = None
     benchmark_set: str | None = None
 
     @property

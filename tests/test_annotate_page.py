@@ -74,6 +74,13 @@ def test_the_target_and_its_width(seen, rng):
     assert "σ = 6 px" in words(app), "what a training takes: 3 px where cells have 10"
     press(app, "Take 3.0 px")
     assert "σ = 3 px" in words(app) and space.state().dot_sigma == 3.0
+    app.selectbox(key="weights").set_value("alexnet/untrained").run()
+    assert "in the 80×80 px round each pixel" in words(app), "windows of 40 px where cells have 10"
+    app.number_input(key="dot-window").set_value(24).run()
+    assert "in the 24×24 px round each pixel" in words(app) and space.state().dot_window == 24
+    app.selectbox(key="weights").set_value("count-ception/untrained").run()
+    assert "in the 64×64 px round each pixel" in words(app)
+    assert "dot-window" not in {n.key for n in app.number_input}, "its window is its field of view"
     app.selectbox(key="weights").set_value("fcn/untrained").run()
     assert not app.exception and "does not learn from the places of dots" in words(app)
 

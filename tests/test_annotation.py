@@ -183,7 +183,7 @@ def test_the_next_image_is_the_one_with_most_disagreement():
 
 def test_the_target_is_what_the_family_learns(tiny_weights, rng):
     from cellapp.networks.count_ception import RIM, redundant_map
-    from cellapp.training_target import picture, target, uses_sigma, window_counts
+    from cellapp.training_target import picture, target, uses_sigma, uses_window, window_counts, window_of
 
     rows = {row.method: row for row in store.manifest().values()}
     shape = 90, 130
@@ -195,12 +195,16 @@ def test_the_target_is_what_the_family_learns(tiny_weights, rng):
     assert max(coarse.values.shape) <= 50 and coarse.total == pytest.approx(32, abs=1e-3)
     assert coarse.values.max() == pytest.approx(made.values.max(), rel=0.25)     # cells per pixel of the image
 
-    windows = target(points, shape, rows["count-ception"], 3.0)
+    windows = target(points, shape, rows["count-ception"], 32)
     raster = np.zeros(shape, np.float32)
     np.add.at(raster, tuple(np.clip(np.rint(points).astype(int), 0, np.array(shape) - 1).T), 1)
     family = redundant_map(torch.from_numpy(raster)[None, None])[0, 0].numpy()[RIM:-RIM, RIM:-RIM]
     assert np.array_equal(window_counts(points, shape, 32), family)
     assert np.array_equal(windows.values, family) and not uses_sigma("count-ception")
+    assert (window_of(rows["count-ception"]), window_of(rows["alexnet"]), window_of(rows["fcrn-a"])) == (32, 40, None)
+    smaller = target(points, shape, rows["alexnet"], 20)
+    assert uses_window("alexnet") and not uses_window("count-ception")
+    assert np.array_equal(smaller.values, window_counts(points, shape, 20)) and "20×20 px" in smaller.words
     assert target(points, shape, rows["fcn"], 3.0).values is None
     assert uses_sigma("recount")
     assert picture(made.values).startswith(b"\x89PNG") and picture(np.zeros((3, 3), np.float32))

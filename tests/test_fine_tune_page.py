@@ -206,6 +206,21 @@ def test_the_spread_chosen_on_annotate_is_trained_with(ready, monkeypatch):
     assert "dot-sigma" not in {n.key for n in app.number_input}, "it learns no Gaussians"
 
 
+def test_the_window_chosen_on_annotate_is_trained_with(ready, monkeypatch):
+    monkeypatch.setattr(train_jobs.Job, "start", lambda job: None)
+    space = ready.session_state["space"]
+    space.change(dot_window=60, cell_diameter=20.0)          # px of the image; these weights read cells of 10 px
+    app = choose(start("fine_tune", space.id).run(), "tune-start", "alexnet/untrained")
+    assert next(n for n in app.number_input if n.key == "dot-window").value == 60
+    assert "tune set crop" not in {n.key for n in app.number_input}
+    assert "windows of 60 px in your images, 30 px as these weights read them" in words(app)
+    press(app, "Start training")
+    assert train_jobs.jobs(space.trainings)[0].spec().config["crop"] == 30
+    space.change(dot_window=20)
+    app = choose(press(start("fine_tune", space.id), "Train again").run(), "tune-start", "alexnet/untrained")
+    assert "is one of 10 px as these weights read them" in words(app) and "Start training" not in labels(app)
+
+
 @pytest.mark.parametrize(("start_with", "truth", "says"), [
     ("fpn-vgg11/untrained", "counts", "counts: how many cells each image has"),
     ("alexnet/untrained", "dots", "dots: the place of each cell"),

@@ -11,9 +11,9 @@ from cellapp.train_defaults import LICENCES, MINUTES, SCRATCH, defaults, most_de
 from cellapp.train_work import SCRATCH as SCRATCH_DIAMETER
 from cellapp.training import TrainingConfig
 from cellapp.training_step import has_encoder
-from cellapp.training_target import sigma_as_read, sigma_in_image, uses_sigma
+from cellapp.training_target import uses_sigma, uses_window, width_as_read, width_in_image
 from cellapp.ui import visit
-from cellapp.ui.annotate_target import spread
+from cellapp.ui.annotate_target import spread, window
 from cellapp.ui.desk import Desk
 from cellapp.ui.fine_tune_data import Data
 from cellapp.ui.text import plain
@@ -63,8 +63,12 @@ def settings(method: str, start: store.Weights | None) -> tuple[TrainingConfig |
         if uses_sigma(method):
             spread(f"{usual.sigma:g} as the weights read it", "Left empty, it is in pixels of the image as resized for "
                    "the weights. The page Annotate shows what a width looks like over your dots.")
+        if uses_window(method):
+            window(f"{usual.crop} as the weights read it", "Left empty, it is in pixels of the image as resized for "
+                   "the weights. The page Annotate shows what a window counts over your dots.")
         for name in _SIMPLE:
-            values[name] = _widget(name, values[name])
+            if name != "crop" or not uses_window(method):
+                values[name] = _widget(name, values[name])
         if start is not None and has_encoder(METHODS[method]):
             field = declared.field(TrainingConfig, "freeze_encoder")
             values["freeze_encoder"] = st.toggle(field.label, key="tune set freeze_encoder", help=field.help)
@@ -103,7 +107,7 @@ def start_button(desk: Desk, data: Data, config: TrainingConfig | None, minutes:
     licence = right.selectbox("Licence of the images", LICENCES, key="tune-licence", accept_new_options=True,
                               persist_state="session", help="It is kept with the weights, for whoever gets them.")
     if not data.problem and config is not None:
-        config = _with_spread(config, data, start)
+        config = _with_width(config, data, start)
     if data.problem or config is None:
         st.info(data.problem or "Correct the settings first.", icon=":material/info:")
         return
@@ -113,19 +117,22 @@ def start_button(desk: Desk, data: Data, config: TrainingConfig | None, minutes:
         st.rerun()
 
 
-def _with_spread(config: TrainingConfig, data: Data, start: store.Weights | None) -> TrainingConfig | None:
-    """The config with the width of a dot that was chosen in px of the image; None where the network cannot learn it."""
+def _with_width(config: TrainingConfig, data: Data, start: store.Weights | None) -> TrainingConfig | None:
+    """The config with the width of a dot, or of a window, that was chosen in px of the image; None where the network
+    cannot learn it."""
+    if uses_window(config.method):
+        return _with_window(config, data, start)
     chosen = st.session_state.get("dot-sigma")
     if not uses_sigma(config.method):
         return config
     diameter = data.given[0].options.get("cell_diameter") or data.diameter
     trained = start.input.cell_diameter if start is not None else SCRATCH_DIAMETER
     if not chosen:
-        there = "" if diameter is None else (f", {sigma_in_image(config.sigma, diameter, trained):.3g} px in your "
+        there = "" if diameter is None else (f", {width_in_image(config.sigma, diameter, trained):.3g} px in your "
                                              "images")
         st.caption(f"A dot is a Gaussian of σ = {config.sigma:g} px as these weights read them{there}.")
         return config
-    sigma = round(sigma_as_read(chosen, diameter, trained), 3)
+    sigma = round(width_as_read(chosen, diameter, trained), 3)
     try:
         config = TrainingConfig(**config.model_dump() | {"sigma": sigma})
     except ValueError:
@@ -134,6 +141,23 @@ def _with_spread(config: TrainingConfig, data: Data, start: store.Weights | None
         return None
     st.caption(f"A dot is a Gaussian of σ = {chosen:g} px in your images"
                + (f", {sigma:g} px as these weights read them." if sigma != chosen else "."))
+    return config
+
+
+def _with_window(config: TrainingConfig, data: Data, start: store.Weights | None) -> TrainingConfig | None:
+    chosen = st.session_state.get("dot-window")
+    if not chosen:
+        return config
+    diameter = data.given[0].options.get("cell_diameter") or data.diameter
+    side = round(width_as_read(chosen, diameter, start.input.cell_diameter if start is not None else SCRATCH_DIAMETER))
+    try:
+        config = TrainingConfig(**config.model_dump() | {"crop": side})
+    except ValueError:
+        st.error(f"A window of {chosen} px in your images is one of {side} px as these weights read them, which is too "
+                 "small or too large to be learnt from; choose another.", icon=":material/error:")
+        return None
+    st.caption(f"Cells are counted in windows of {chosen} px in your images"
+               + (f", {side} px as these weights read them." if side != chosen else "."))
     return config
 
 

@@ -14,7 +14,7 @@ from cellapp.ui.counters import registry
 
 # Widgets whose values are kept, by their key and the field of `State` they are kept in.
 SETTINGS = {"weights": "weights", "diameter": "cell_diameter", "polarity": "polarity", "compared-weights": "compared",
-            "dot-sigma": "dot_sigma", "benchmark-set": "benchmark_set"}
+            "dot-sigma": "dot_sigma", "dot-window": "dot_window", "benchmark-set": "benchmark_set"}
 EXTRAS = ("saliency", "quick", "stride")
 
 
