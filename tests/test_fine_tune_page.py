@@ -193,14 +193,14 @@ def test_the_spread_chosen_on_annotate_is_trained_with(ready, monkeypatch):
     space.change(dot_sigma=5.0, cell_diameter=20.0)          # px of the image; these weights read cells of 10 px
     app = start("fine_tune", space.id).run()                 # only then AppTest has the values of the page before
     assert next(n for n in app.number_input if n.key == "dot-sigma").value == 5.0
-    assert "σ = 5 px in your images, 2.5 px as these weights read them" in words(app)
+    assert "σ = 5 px in your images, 2.5 px as the network reads them" in words(app)
     press(tiny(app), "Start training")
     assert train_jobs.jobs(space.trainings)[0].spec().config["sigma"] == 2.5
     space.change(dot_sigma=0.5)
     app = press(start("fine_tune", space.id), "Train again").run()
-    assert "is one of 0.25 px as these weights read them" in words(app) and "Start training" not in labels(app)
+    assert "is one of 0.25 px as the network reads them" in words(app) and "Start training" not in labels(app)
     choose(app, "dot-sigma", None)
-    assert "σ = 3 px as these weights read them, 6 px in your images" in words(app), "as the page Annotate shows it"
+    assert "σ = 3 px as the network reads them, 6 px in your images" in words(app), "as the page Annotate shows it"
     assert "Start training" in labels(app) and space.state().dot_sigma is None
     choose(app, "tune-start", "count-ception/untrained")
     assert "dot-sigma" not in {n.key for n in app.number_input}, "it learns no Gaussians"
@@ -213,12 +213,12 @@ def test_the_window_chosen_on_annotate_is_trained_with(ready, monkeypatch):
     app = choose(start("fine_tune", space.id).run(), "tune-start", "alexnet/untrained")
     assert next(n for n in app.number_input if n.key == "dot-window").value == 60
     assert "tune set crop" not in {n.key for n in app.number_input}
-    assert "windows of 60 px in your images, 30 px as these weights read them" in words(app)
+    assert "windows of 60 px in your images, 30 px as the network reads them" in words(app)
     press(app, "Start training")
     assert train_jobs.jobs(space.trainings)[0].spec().config["crop"] == 30
     space.change(dot_window=20)
     app = choose(press(start("fine_tune", space.id), "Train again").run(), "tune-start", "alexnet/untrained")
-    assert "is one of 10 px as these weights read them" in words(app) and "Start training" not in labels(app)
+    assert "is one of 10 px as the network reads them" in words(app) and "Start training" not in labels(app)
 
 
 @pytest.mark.parametrize(("start_with", "truth", "says"), [

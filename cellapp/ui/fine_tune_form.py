@@ -61,11 +61,11 @@ def settings(method: str, start: store.Weights | None) -> tuple[TrainingConfig |
                                       key="tune set part", help=field.help)
     with st.expander("More settings", icon=":material/tune:"):
         if uses_sigma(method):
-            spread(f"{usual.sigma:g} as the weights read it", "Left empty, it is in pixels of the image as resized for "
-                   "the weights. The page Annotate shows what a width looks like over your dots.")
+            spread(f"{usual.sigma:g} as the network reads it", "Left empty, it is in pixels of the image as resized "
+                   "for the network. The page Annotate shows what a width looks like over your dots.")
         if uses_window(method):
-            window(f"{usual.crop} as the weights read it", "Left empty, it is in pixels of the image as resized for "
-                   "the weights. The page Annotate shows what a window counts over your dots.")
+            window(f"{usual.crop} as the network reads it", "Left empty, it is in pixels of the image as resized "
+                   "for the network. The page Annotate shows what a window counts over your dots.")
         for name in _SIMPLE:
             if name != "crop" or not uses_window(method):
                 values[name] = _widget(name, values[name])
@@ -130,17 +130,17 @@ def _with_width(config: TrainingConfig, data: Data, start: store.Weights | None)
     if not chosen:
         there = "" if diameter is None else (f", {width_in_image(config.sigma, diameter, trained):.3g} px in your "
                                              "images")
-        st.caption(f"A dot is a Gaussian of σ = {config.sigma:g} px as these weights read them{there}.")
+        st.caption(f"A dot is a Gaussian of σ = {config.sigma:g} px as the network reads them{there}.")
         return config
     sigma = round(width_as_read(chosen, diameter, trained), 3)
     try:
         config = TrainingConfig(**config.model_dump() | {"sigma": sigma})
     except ValueError:
-        st.error(f"A dot of σ = {chosen:g} px in your images is one of {sigma:g} px as these weights read them, which "
+        st.error(f"A dot of σ = {chosen:g} px in your images is one of {sigma:g} px as the network reads them, which "
                  "is too narrow or too wide to be learnt; choose another σ.", icon=":material/error:")
         return None
     st.caption(f"A dot is a Gaussian of σ = {chosen:g} px in your images"
-               + (f", {sigma:g} px as these weights read them." if sigma != chosen else "."))
+               + (f", {sigma:g} px as the network reads them." if sigma != chosen else "."))
     return config
 
 
@@ -153,11 +153,11 @@ def _with_window(config: TrainingConfig, data: Data, start: store.Weights | None
     try:
         config = TrainingConfig(**config.model_dump() | {"crop": side})
     except ValueError:
-        st.error(f"A window of {chosen} px in your images is one of {side} px as these weights read them, which is too "
+        st.error(f"A window of {chosen} px in your images is one of {side} px as the network reads them, which is too "
                  "small or too large to be learnt from; choose another.", icon=":material/error:")
         return None
     st.caption(f"Cells are counted in windows of {chosen} px in your images"
-               + (f", {side} px as these weights read them." if side != chosen else "."))
+               + (f", {side} px as the network reads them." if side != chosen else "."))
     return config
 
 
