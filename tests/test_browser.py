@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from browsing import drop, hero, needs_chromium
 from PIL import Image
-from playwright.sync_api import TimeoutError as Waited
 
 import cellapp
 from cellapp.ui.count_files import sample_files
@@ -142,11 +141,13 @@ def test_compare_two_methods(page):
 
 @pytest.mark.parametrize("context", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
 def test_a_phone_stacks_the_panes_and_never_scrolls_sideways(page):
+    from playwright.sync_api import TimeoutError
+
     button, plot = page.get_by_role("button", name="Try a sample"), page.locator(".js-plotly-plot .x3y3").first
     button.click()
     try:
         plot.wait_for(timeout=60_000)
-    except Waited:                                           # lost while a busy machine still connected: click again
+    except TimeoutError:                                     # lost while a busy machine still connected: click again
         button.click()
         plot.wait_for()
     page.wait_for_function("""() => { const l = document.querySelector('.js-plotly-plot')._fullLayout;
